@@ -1,0 +1,62 @@
+"""Every error and warning a user may see: one clear sentence each, what is wrong and what to do."""
+
+
+class MedDenoiseError(Exception):
+    """Base of all errors of this package; ``str(error)`` is a sentence for the user.
+
+    ``code`` is stable and crosses the worker's pipe (see ``docs/worker-protocol.md``).
+    """
+
+    code = "error"
+
+
+class InputError(MedDenoiseError):
+    """The volume or file given cannot be denoised."""
+
+    code = "bad_input"
+
+
+class WeightsError(MedDenoiseError):
+    """A weights file is missing, damaged, foreign or not the one the catalogue names."""
+
+    code = "bad_weights"
+
+
+class DeviceError(MedDenoiseError):
+    """The device asked for is not there."""
+
+    code = "no_device"
+
+
+class OutOfMemoryError(MedDenoiseError):
+    """The device or the machine ran out of memory."""
+
+    code = "out_of_memory"
+
+
+class MissingPackageError(MedDenoiseError):
+    """A Python package that this step needs is not installed."""
+
+    code = "missing_package"
+
+
+class OutputError(MedDenoiseError):
+    """The output exists already, cannot be written, or the disk is full."""
+
+    code = "bad_output"
+
+
+class WorkerError(MedDenoiseError):
+    """The child process ended, or spoke something that is not the protocol."""
+
+    code = "worker"
+
+
+class Cancelled(MedDenoiseError):  # noqa: N818 - it is how a run ends when the user asks for it, not a fault
+    """The run was cancelled on request."""
+
+    code = "cancelled"
+
+
+class InputWarning(UserWarning):
+    """Something about the input that the user should know but that does not stop the run."""

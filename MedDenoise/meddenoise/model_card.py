@@ -1,0 +1,120 @@
+"""What a weights file says of itself: ``ModelCard`` and the closed list of ``Architecture``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from meddenoise.errors import WeightsError
+
+ARCHITECTURE_KINDS = ("residual-autoencoder",)
+CARD_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Shape of a network: enough to build it, nothing that could run code.
+
+    :param kind: one of ``ARCHITECTURE_KINDS``.
+    :param widths: channels at each level, finest first; the network halves the resolution before the first level
+        (pixel-unshuffle) and between levels.
+    :param blocks: residual blocks at each level, in the encoder and again in the decoder.
+    :param slices: neighbouring slices at the entrance (1, or an odd number; the middle one is denoised).
+    """
+
+    kind: str
+    widths: tuple[int, ...]
+    blocks: int
+    slices: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what no network of ours can be built from.
+
+        :raises WeightsError: for an unknown kind or sizes outside what this version builds.
+        """
+        if self.kind not in ARCHITECTURE_KINDS:
+            raise WeightsError(
+                f"The weights are of the unknown architecture '{self.kind}'; this version knows "
+                f"{', '.join(ARCHITECTURE_KINDS)}. Update MedDenoise or choose another model."
+            )
+        sizes_fit = (
+            1 <= len(self.widths) <= 6
+            and all(isinstance(w, int) and 1 <= w <= 1024 for w in self.widths)
+            and isinstance(self.blocks, int)
+            and 1 <= self.blocks <= 16
+            and self.slices in (1, 3, 5, 7)
+        )
+        if not sizes_fit:
+            raise WeightsError(f"The weights describe a network of impossible size: {self}.")
+
+
+FAST = Architecture("residual-autoencoder", widths=(16, 32, 64), blocks=2)
+STANDARD = Architecture("residual-autoencoder", widths=(32, 64, 128), blocks=2)
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The card in the metadata of a ``.safetensors`` file.
+
+    :param name: short name, as in the catalogue and in output attributes.
+    :param title: name for people.
+    :param version: of the weights.
+    :param architecture: what to build before the weights are loaded.
+    :param hu_per_unit: HU that one network unit stands for; water (0 HU) is 0.
+    :param summary: one sentence: what it is for.
+    :param training: how it was trained: noise models and ranges, steps, loss, seed, software.
+    :param data: one entry a collection: name, patients, slices, licence, DOI.
+    :param licence: of the weights.
+    :param figures: measured results, each with its conditions and units.
+    :param limits: what it must not be used for, what it was never shown.
+    :param created: ISO date.
+    """
+
+    name: str
+    title: str
+    version: str
+    architecture: Architecture
+    hu_per_unit: float
+    summary: str
+    licence: str
+    created: str
+    training: dict[str, Any] = field(default_factory=dict)
+    data: list[dict[str, Any]] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+    limits: list[str] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        """Return the card as JSON text, with the format's number."""
+        return json.dumps({"format": CARD_FORMAT, **dataclasses.asdict(self)}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """Read a card.
+
+        :raises WeightsError: when the text is not a card of this format.
+        """
+        try:
+            values = json.loads(text)
+            number = values.pop("format")
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
+            raise WeightsError("The weights carry no readable MedDenoise card; they are not MedDenoise weights.") from error
+        if number != CARD_FORMAT:
+            raise WeightsError(
+                f"The weights carry a card of format {number}; this version reads format {CARD_FORMAT}. Update MedDenoise."
+            )
+        known = {f.name: f for f in dataclasses.fields(cls)}
+        required = {n for n, f in known.items() if f.default_factory is dataclasses.MISSING}
+        wrong = sorted((required - values.keys()) | (values.keys() - known.keys()))
+        if wrong:
+            raise WeightsError(f"The card of the weights has missing or unknown fields: {', '.join(wrong)}.")
+        try:
+            shape = dict(values.pop("architecture"))
+            architecture = Architecture(**{**shape, "widths": tuple(shape["widths"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise WeightsError("The card of the weights does not describe a network.") from error
+        hu_per_unit = values["hu_per_unit"]
+        if not isinstance(hu_per_unit, (int, float)) or not 0 < hu_per_unit < 1e5:
+            raise WeightsError(f"The card of the weights has an impossible intensity scale: {hu_per_unit!r}.")
+        return cls(architecture=architecture, **values)
