@@ -15,7 +15,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Denoiser", "__version__", "blend", "estimate_noise", "read_volume", "shipped_models", "write_volume"]
+__all__ = [
+    "Denoiser",
+    "__version__",
+    "blend",
+    "estimate_noise",
+    "read_volume",
+    "shipped_models",
+    "write_volume",
+]
 
 if TYPE_CHECKING:
     from meddenoise.catalogue import shipped_models

@@ -99,7 +99,9 @@ class ModelCard:
             values = json.loads(text)
             number = values.pop("format")
         except (ValueError, AttributeError, KeyError, TypeError) as error:
-            raise WeightsError("The weights carry no readable MedDenoise card; they are not MedDenoise weights.") from error
+            raise WeightsError(
+                "The weights carry no readable MedDenoise card; they are not MedDenoise weights."
+            ) from error
         if number != CARD_FORMAT:
             raise WeightsError(
                 f"The weights carry a card of format {number}; this version reads format {CARD_FORMAT}. Update MedDenoise."

@@ -41,7 +41,8 @@ class ResidualAutoencoder(nn.Module):
         self.entrance = nn.Conv2d(4 * architecture.slices, widths[0], 3, padding=1, bias=False)
         self.encoder = nn.ModuleList(_blocks(w, blocks) for w in widths)
         self.down = nn.ModuleList(
-            nn.Conv2d(fine, coarse, 2, stride=2, bias=False) for fine, coarse in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(fine, coarse, 2, stride=2, bias=False)
+            for fine, coarse in zip(widths, widths[1:], strict=False)
         )
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(coarse, fine, 2, stride=2, bias=False)

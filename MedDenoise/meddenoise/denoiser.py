@@ -1,0 +1,213 @@
+"""``Denoiser``: a model applied slice by slice to a volume in HU. Every way into the product ends here."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from meddenoise.catalogue import DEFAULT_MODEL, find_model
+from meddenoise.devices import choose_device, has_fast_bfloat16, import_torch
+from meddenoise.errors import Cancelled, InputError, InputWarning, OutOfMemoryError
+from meddenoise.intensity import from_network, kept_as_is, to_network
+from meddenoise.strength import blend_slice, check_strength
+from meddenoise.weights import load_network
+
+if TYPE_CHECKING:
+    import torch
+
+Array = npt.NDArray[np.generic]
+Progress = Callable[[int, int], None]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+#: 60 dB in a window of 400 HU: bfloat16 may not differ more than this from float32 (root mean square, HU).
+BFLOAT16_TOLERANCE_HU = 0.4
+#: On a GPU several slices share one pass; on a CPU a second slice only leaves the cache.
+GPU_BATCH = 8
+
+
+class Denoiser:
+    """A model on a device, ready to denoise volumes.
+
+    :param model: name in the catalogue, or path of a ``.safetensors`` file with a MedDenoise card.
+    :param device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    :param threads: CPU threads for torch in this process; None leaves torch's own choice.
+    :param precision: of the network's noise estimate: ``float32``, ``bfloat16``, or ``auto``: bfloat16 where the device
+        computes it natively and, tried on a test slice, it stays within 60 dB of float32. The subtraction is always float32.
+    :raises WeightsError: when the weights are missing, damaged or foreign.
+    :raises DeviceError: when the device is not there.
+    :raises MissingPackageError: without torch or safetensors.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = DEFAULT_MODEL,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        precision: Precision = "auto",
+    ) -> None:
+        torch = import_torch()
+        chosen = find_model(model)
+        self.device = choose_device(device)
+        if threads is not None:
+            if threads < 1:
+                raise InputError(f"{threads} threads were asked for; give 1 or more.")
+            torch.set_num_threads(threads)
+        loaded = load_network(chosen.path, chosen.sha256)
+        self.card = loaded.card
+        self.sha256 = loaded.sha256
+        self._network = loaded.network.to(self.device, memory_format=torch.channels_last)
+        self._batch = 1 if self.device == "cpu" else GPU_BATCH
+        self.precision = precision
+        if precision == "auto":
+            self.precision = (
+                "bfloat16" if has_fast_bfloat16(self.device) and self._bfloat16_is_close() else "float32"
+            )
+
+    def denoise(
+        self,
+        volume: Array,
+        *,
+        strength: float = 1.0,
+        output: Array | None = None,
+        progress: Progress | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> Array:
+        """Denoise a volume; the input is never changed.
+
+        Streams: beside input and output only a few slices are held. Padding outside the scan circle, metal, NaN and infinities
+        stay to the bit; NaN and infinities are reported as an :class:`~meddenoise.errors.InputWarning`.
+
+        :param volume: (k, j, i), HU, any integer or float type, any size; k runs over slices.
+        :param strength: 0 (as the input, to the bit) to 1 (fully denoised).
+        :param output: array of the same shape and type to fill (a memory map, say); a new one otherwise.
+        :param progress: called with (slices done, slices in all).
+        :param cancel: asked before every batch of slices; True ends the run.
+        :returns: the output: shape and type of the input, integers rounded half to even.
+        :raises InputError: for what is not a volume, or an output that does not match or overlaps the input.
+        :raises Cancelled: when ``cancel`` said so; the output is then incomplete.
+        :raises OutOfMemoryError: when the device has no room even for a single slice.
+        """
+        strength = check_strength(strength)
+        volume = _checked_volume(volume)
+        output = _checked_output(output, volume)
+        not_finite = 0
+        first = 0
+        while first < len(volume):
+            if cancel is not None and cancel():
+                raise Cancelled("Denoising was cancelled.")
+            last = min(first + self._batch, len(volume))
+            noise = self._noise_or_smaller_batch(volume[first:last])
+            if noise is None:
+                continue
+            for k in range(first, last):
+                output[k] = blend_slice(volume[k], _subtract(volume[k], noise[k - first]), strength)
+                not_finite += _not_finite(volume[k])
+            first = last
+            if progress is not None:
+                progress(last, len(volume))
+        if not_finite:
+            warnings.warn(
+                f"The volume has {not_finite} voxels that are NaN or infinite; they were left as they are.",
+                InputWarning,
+                stacklevel=2,
+            )
+        return output
+
+    def _noise_or_smaller_batch(self, slices: Array) -> npt.NDArray[np.float32] | None:
+        """Return the noise in HU, or None after the batch was halved because the device's memory is full."""
+        torch = import_torch()
+        try:
+            return self._noise(slices)
+        except (
+            torch.OutOfMemoryError if hasattr(torch, "OutOfMemoryError") else torch.cuda.OutOfMemoryError
+        ) as error:
+            reason = error
+        except MemoryError as error:
+            reason = error
+        except RuntimeError as error:  # torch's CPU allocator and MPS
+            if "memory" not in str(error).lower():
+                raise
+            reason = error
+        if self._batch == 1 or len(slices) == 1:
+            size = " x ".join(str(n) for n in slices.shape[1:])
+            raise OutOfMemoryError(
+                f"There is not enough memory on '{self.device}' for one slice of {size} voxels; "
+                "close other programs, or choose another device or the Fast model."
+            ) from reason
+        self._batch = max(1, self._batch // 2)
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        return None
+
+    def _noise(self, slices: Array, precision: str | None = None) -> npt.NDArray[np.float32]:
+        """Return the noise that the network finds, (n, j, i), HU."""
+        torch = import_torch()
+        scale = self.card.hu_per_unit
+        x: torch.Tensor = torch.from_numpy(to_network(slices, scale)[:, np.newaxis])
+        x = x.to(self.device).contiguous(memory_format=torch.channels_last)
+        use_bfloat16 = (precision or self.precision) == "bfloat16"
+        kind = "cuda" if self.device.startswith("cuda") else self.device
+        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=use_bfloat16):
+            noise = self._network.noise(x)
+        return from_network(noise[:, 0].float().cpu().numpy(), scale)
+
+    def _bfloat16_is_close(self) -> bool:
+        """Try both precisions on a test slice: air, fat, soft tissue and bone under 25 HU of noise."""
+        rows, columns = np.mgrid[-1:1:192j, -1:1:192j]
+        radius = np.hypot(rows, 1.3 * columns)
+        tissue = np.select([radius < 0.15, radius < 0.7, radius < 0.85], [900.0, 60.0, -100.0], -1000.0)
+        slices = (tissue + np.random.default_rng(0).normal(0, 25, tissue.shape))[np.newaxis]
+        difference = self._noise(slices, "bfloat16") - self._noise(slices, "float32")
+        return bool(np.sqrt(np.mean(np.square(difference, dtype=np.float64))) <= BFLOAT16_TOLERANCE_HU)
+
+
+def _subtract(original: Array, noise: npt.NDArray[np.float32]) -> Array:
+    """Return ``original - noise`` in the original's type: rounded half to even, within its range, and kept where it must be."""
+    wide = np.float64 if original.dtype.itemsize > 4 else np.float32
+    result = original.astype(wide) - noise
+    keep = kept_as_is(original)
+    if np.issubdtype(original.dtype, np.integer):
+        limits = np.iinfo(original.dtype)
+        result[keep] = 0  # may not fit the type; put back below
+        denoised = np.clip(np.rint(result), limits.min, limits.max).astype(original.dtype)
+    else:
+        denoised = result.astype(original.dtype)
+    denoised[keep] = original[keep]
+    return denoised
+
+
+def _not_finite(slice_hu: Array) -> int:
+    if np.issubdtype(slice_hu.dtype, np.integer):
+        return 0
+    return int(slice_hu.size - np.count_nonzero(np.isfinite(slice_hu)))
+
+
+def _checked_volume(volume: Any) -> Array:
+    array = np.asarray(volume)
+    if array.dtype.kind not in "iuf":
+        raise InputError(f"The volume is of type {array.dtype}; it must hold integers or floats in HU.")
+    if array.ndim != 3:
+        raise InputError(f"The array has {array.ndim} dimensions; a CT volume has 3: slices, rows, columns.")
+    if array.size == 0:
+        raise InputError(f"The volume is empty (shape {array.shape}).")
+    return array
+
+
+def _checked_output(output: Array | None, volume: Array) -> Array:
+    if output is None:
+        return np.empty(volume.shape, volume.dtype)
+    if output.shape != volume.shape or output.dtype != volume.dtype:
+        raise InputError(
+            f"The output is {output.dtype} {output.shape}, the volume {volume.dtype} {volume.shape}; they must match."
+        )
+    if not output.flags.writeable:
+        raise InputError("The output array is read-only.")
+    if np.may_share_memory(output, volume):
+        raise InputError("Output and input share memory; the input would be overwritten. Give another array.")
+    return output
