@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,7 @@ from meddenoise.intensity import from_network, kept_as_is, to_network
 from meddenoise.strength import blend_slice, check_strength
 from meddenoise.weights import load_network
 
-if TYPE_CHECKING:
-    import torch
-
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -37,7 +34,7 @@ class Denoiser:
     :param device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     :param threads: CPU threads for torch in this process; None leaves torch's own choice.
     :param precision: of the network's noise estimate: ``float32``, ``bfloat16``, or ``auto``: bfloat16 where the device
-        computes it natively and, tried on a test slice, it stays within 60 dB of float32. The subtraction is always float32.
+        computes it natively and, tried on a test slice, it stays within 60 dB of float32. The subtraction is in float32.
     :raises WeightsError: when the weights are missing, damaged or foreign.
     :raises DeviceError: when the device is not there.
     :raises MissingPackageError: without torch or safetensors.
@@ -61,13 +58,11 @@ class Denoiser:
         loaded = load_network(chosen.path, chosen.sha256)
         self.card = loaded.card
         self.sha256 = loaded.sha256
-        self._network = loaded.network.to(self.device, memory_format=torch.channels_last)
+        self._network = loaded.network.to(device=self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._batch = 1 if self.device == "cpu" else GPU_BATCH
         self.precision = precision
         if precision == "auto":
-            self.precision = (
-                "bfloat16" if has_fast_bfloat16(self.device) and self._bfloat16_is_close() else "float32"
-            )
+            self.precision = "bfloat16" if has_fast_bfloat16(self.device) and self._bfloat16_is_close() else "float32"
 
     def denoise(
         self,
@@ -80,8 +75,8 @@ class Denoiser:
     ) -> Array:
         """Denoise a volume; the input is never changed.
 
-        Streams: beside input and output only a few slices are held. Padding outside the scan circle, metal, NaN and infinities
-        stay to the bit; NaN and infinities are reported as an :class:`~meddenoise.errors.InputWarning`.
+        Streams: beside input and output only a few slices are held. Padding outside the scan circle, metal, NaN and
+        infinities stay to the bit; NaN and infinities are reported as an :class:`~meddenoise.errors.InputWarning`.
 
         :param volume: (k, j, i), HU, any integer or float type, any size; k runs over slices.
         :param strength: 0 (as the input, to the bit) to 1 (fully denoised).
@@ -121,17 +116,10 @@ class Denoiser:
 
     def _noise_or_smaller_batch(self, slices: Array) -> npt.NDArray[np.float32] | None:
         """Return the noise in HU, or None after the batch was halved because the device's memory is full."""
-        torch = import_torch()
         try:
             return self._noise(slices)
-        except (
-            torch.OutOfMemoryError if hasattr(torch, "OutOfMemoryError") else torch.cuda.OutOfMemoryError
-        ) as error:
-            reason = error
-        except MemoryError as error:
-            reason = error
-        except RuntimeError as error:  # torch's CPU allocator and MPS
-            if "memory" not in str(error).lower():
+        except (MemoryError, RuntimeError) as error:  # torch's own errors are RuntimeErrors that speak of memory
+            if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
                 raise
             reason = error
         if self._batch == 1 or len(slices) == 1:
@@ -142,14 +130,14 @@ class Denoiser:
             ) from reason
         self._batch = max(1, self._batch // 2)
         if self.device.startswith("cuda"):
-            torch.cuda.empty_cache()
+            import_torch().cuda.empty_cache()
         return None
 
     def _noise(self, slices: Array, precision: str | None = None) -> npt.NDArray[np.float32]:
         """Return the noise that the network finds, (n, j, i), HU."""
         torch = import_torch()
         scale = self.card.hu_per_unit
-        x: torch.Tensor = torch.from_numpy(to_network(slices, scale)[:, np.newaxis])
+        x = torch.from_numpy(to_network(slices, scale)[:, np.newaxis])
         x = x.to(self.device).contiguous(memory_format=torch.channels_last)
         use_bfloat16 = (precision or self.precision) == "bfloat16"
         kind = "cuda" if self.device.startswith("cuda") else self.device
@@ -168,14 +156,14 @@ class Denoiser:
 
 
 def _subtract(original: Array, noise: npt.NDArray[np.float32]) -> Array:
-    """Return ``original - noise`` in the original's type: rounded half to even, within its range, and kept where it must be."""
-    wide = np.float64 if original.dtype.itemsize > 4 else np.float32
+    """Return ``original - noise`` in the original's type, rounded half to even, and the original where it is kept."""
+    wide: Any = np.float64 if original.dtype.itemsize > 4 else np.float32
     result = original.astype(wide) - noise
     keep = kept_as_is(original)
     if np.issubdtype(original.dtype, np.integer):
         limits = np.iinfo(original.dtype)
         result[keep] = 0  # may not fit the type; put back below
-        denoised = np.clip(np.rint(result), limits.min, limits.max).astype(original.dtype)
+        denoised: Array = np.clip(np.rint(result), limits.min, limits.max).astype(original.dtype)
     else:
         denoised = result.astype(original.dtype)
     denoised[keep] = original[keep]

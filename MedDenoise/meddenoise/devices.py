@@ -28,12 +28,11 @@ def import_torch() -> Any:
         import torch
     except ModuleNotFoundError as error:
         raise MissingPackageError(
-            "PyTorch is not installed in this Python; install it (in Slicer: the PyTorch extension, elsewhere: pip install torch)."
+            "PyTorch is not installed in this Python; install it "
+            "(in Slicer: the PyTorch extension; elsewhere: pip install torch)."
         ) from error
     except (ImportError, OSError) as error:  # a broken or foreign build
-        raise MissingPackageError(
-            f"PyTorch is installed but cannot be loaded ({error}); install it again."
-        ) from error
+        raise MissingPackageError(f"PyTorch is installed but cannot be loaded ({error}); install it again.") from error
     return torch
 
 
@@ -54,7 +53,8 @@ def available_devices() -> list[Device]:
 def choose_device(name: str = "auto") -> str:
     """Return the torch name of a device.
 
-    :param name: ``auto`` (the GPU with the most free memory, else an Apple GPU, else the CPU), ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
+    :param name: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto``: the GPU with the most free memory, else an Apple
+        GPU, else the CPU.
     :raises DeviceError: when it is not there.
     """
     devices = available_devices()
@@ -70,7 +70,7 @@ def choose_device(name: str = "auto") -> str:
 
 
 def has_fast_bfloat16(device: str) -> bool:
-    """Return whether a device computes bfloat16 convolutions natively; elsewhere they are emulated, many times slower."""
+    """Return whether a device computes bfloat16 natively; elsewhere it is emulated, many times slower."""
     torch = import_torch()
     if device.startswith("cuda"):
         return bool(torch.cuda.get_device_capability(device) >= (8, 0))

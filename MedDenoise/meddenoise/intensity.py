@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 #: One network unit. Water is 0 in both scales, so that a bfloat16 step near soft tissue is 0.24 HU, not 4 HU.
 HU_PER_UNIT = 1000.0
 AIR_HU = -1000.0
-#: Air is -1000 HU and noise of clinical level does not reach -1500; scanners write -2000, -2048 or -3024 outside the scan circle.
+#: Air is -1000 HU and noise of clinical level does not reach -1500; outside the scan circle scanners write -2000, -2048
+#: or -3024.
 PADDING_BELOW_HU = -1500.0
 #: Dense bone and enamel stay below; scanners saturate at 3071.
 METAL_ABOVE_HU = 3000.0
 
 
-def to_network(hu: npt.NDArray[np.generic], hu_per_unit: float = HU_PER_UNIT) -> npt.NDArray[np.float32]:
+def to_network(hu: npt.NDArray[Any], hu_per_unit: float = HU_PER_UNIT) -> npt.NDArray[np.float32]:
     """Scale HU to network units: padding and what is not finite become air, metal is clipped.
 
     :param hu: any shape, any real type, HU.
@@ -34,7 +37,7 @@ def from_network(x: npt.NDArray[np.float32], hu_per_unit: float = HU_PER_UNIT) -
     return (x * np.float32(hu_per_unit)).astype(np.float32, copy=False)
 
 
-def kept_as_is(hu: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
+def kept_as_is(hu: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """Return where a volume is left to the bit: padding outside the scan circle, metal, NaN and infinities."""
     inside = (hu >= PADDING_BELOW_HU) & (hu <= METAL_ABOVE_HU)
     return np.asarray(~inside)

@@ -104,7 +104,8 @@ class ModelCard:
             ) from error
         if number != CARD_FORMAT:
             raise WeightsError(
-                f"The weights carry a card of format {number}; this version reads format {CARD_FORMAT}. Update MedDenoise."
+                f"The weights carry a card of format {number}; this version reads format {CARD_FORMAT}. "
+                "Update MedDenoise."
             )
         known = {f.name: f for f in dataclasses.fields(cls)}
         required = {n for n, f in known.items() if f.default_factory is dataclasses.MISSING}

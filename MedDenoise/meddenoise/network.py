@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
@@ -19,17 +21,18 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output, same shape."""
-        return x + self.second(F.relu(self.first(x), inplace=True))
+        change: Tensor = self.second(F.relu(self.first(x), inplace=True))
+        return x + change
 
 
 class ResidualAutoencoder(nn.Module):
     """A bias-free residual convolutional autoencoder that estimates the noise of a CT slice and subtracts it.
 
     No layer adds a constant, so the estimate scales with its input and holds beyond the noise levels of training
-    (Mohan et al., "Robust and interpretable blind image denoising via bias-free CNNs", ICLR 2020). The
-    image is folded to half its resolution first (pixel-unshuffle by 2): the same receptive field at a quarter of the cost.
+    (Mohan et al., "Robust and interpretable blind image denoising via bias-free CNNs", ICLR 2020). The image is folded
+    to half its resolution first (pixel-unshuffle by 2): the same receptive field at a quarter of the cost.
 
-    Input (n, slices, j, i), output (n, 1, j, i), float32 in network units (HU / ``hu_per_unit``), any j and i from 1 up.
+    Input (n, slices, j, i), output (n, 1, j, i), float32 in network units (HU / ``hu_per_unit``), any size from 1 x 1.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -40,19 +43,15 @@ class ResidualAutoencoder(nn.Module):
         self.multiple = 2 ** len(widths)
         self.entrance = nn.Conv2d(4 * architecture.slices, widths[0], 3, padding=1, bias=False)
         self.encoder = nn.ModuleList(_blocks(w, blocks) for w in widths)
-        self.down = nn.ModuleList(
-            nn.Conv2d(fine, coarse, 2, stride=2, bias=False)
-            for fine, coarse in zip(widths, widths[1:], strict=False)
-        )
+        self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2, bias=False) for fine, coarse in pairwise(widths))
         self.up = nn.ModuleList(
-            nn.ConvTranspose2d(coarse, fine, 2, stride=2, bias=False)
-            for fine, coarse in zip(widths, widths[1:], strict=False)
+            nn.ConvTranspose2d(coarse, fine, 2, stride=2, bias=False) for fine, coarse in pairwise(widths)
         )
         self.decoder = nn.ModuleList(_blocks(w, blocks) for w in widths[:-1])
         self.exit = nn.Conv2d(widths[0], 4, 3, padding=1, bias=False)
 
     def noise(self, x: Tensor) -> Tensor:
-        """Return the estimated noise of the middle slice, (n, 1, j, i), in the type that autocast or the input gives."""
+        """Return the estimated noise of the middle slice, (n, 1, j, i), in the type of autocast or the input."""
         height, width = x.shape[-2:]
         below, right = -height % self.multiple, -width % self.multiple
         if below or right:

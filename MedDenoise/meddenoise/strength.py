@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,23 +17,21 @@ def check_strength(strength: float) -> float:
     :raises InputError: when it is not a number from 0 to 1.
     """
     if not (math.isfinite(strength) and 0 <= strength <= 1):
-        raise InputError(
-            f"The strength is {strength}; it must be from 0 (as the input) to 1 (fully denoised)."
-        )
+        raise InputError(f"The strength is {strength}; it must be from 0 (as the input) to 1 (fully denoised).")
     return float(strength)
 
 
 def blend(
-    original: npt.NDArray[np.generic],
-    denoised: npt.NDArray[np.generic],
+    original: npt.NDArray[Any],
+    denoised: npt.NDArray[Any],
     strength: float,
-    out: npt.NDArray[np.generic] | None = None,
-) -> npt.NDArray[np.generic]:
+    out: npt.NDArray[Any] | None = None,
+) -> npt.NDArray[Any]:
     """Mix a volume with its fully denoised copy: ``original + strength * (denoised - original)``.
 
-    Bias and the removed noise are linear in the strength, so that a change after the run needs no second run. Strength 0 gives
-    the original and 1 the denoised volume to the bit; integers are rounded half to even. Works slice by slice: no
-    float copy of the volume.
+    Bias and the removed noise are linear in the strength, so that a change after the run needs no second run.
+    Strength 0 gives the original and 1 the denoised volume to the bit; integers are rounded half to even. Works slice
+    by slice: no float copy of the volume.
 
     :param original: (k, j, i), HU, any integer or float type.
     :param denoised: same shape and type, the result at strength 1.
@@ -47,30 +46,29 @@ def blend(
     for name, array in (("denoised volume", denoised), ("output", out)):
         if array.shape != original.shape or array.dtype != original.dtype:
             raise InputError(
-                f"The {name} is {array.dtype} {array.shape}, the input {original.dtype} {original.shape}; they must match."
+                f"The {name} is {array.dtype} {array.shape}, the input {original.dtype} {original.shape}; "
+                "they must match."
             )
     for k in range(len(original)):
         out[k] = blend_slice(original[k], denoised[k], strength)
     return out
 
 
-def blend_slice(
-    original: npt.NDArray[np.generic], denoised: npt.NDArray[np.generic], strength: float
-) -> npt.NDArray[np.generic]:
+def blend_slice(original: npt.NDArray[Any], denoised: npt.NDArray[Any], strength: float) -> npt.NDArray[Any]:
     """Mix one slice, as :func:`blend` does."""
     if strength == 0:
         return original
     if strength == 1:
         return denoised
     # float32 holds every 16-bit integer; wider types need float64.
-    wide = np.float32 if original.dtype.itemsize <= 2 else np.float64
+    wide: Any = np.float32 if original.dtype.itemsize <= 2 else np.float64
     before = original.astype(wide)
     with np.errstate(invalid="ignore"):  # infinity - infinity, put right below
         mixed = before + wide(strength) * (denoised.astype(wide) - before)
-    unchanged = denoised == original
+    unchanged = denoised == original  # covers infinities, too
     if np.issubdtype(original.dtype, np.integer):
         mixed[unchanged] = 0  # a value beyond the float's integers would not come back exactly, nor fit
-        result = np.rint(mixed).astype(original.dtype)
+        result: npt.NDArray[Any] = np.rint(mixed).astype(original.dtype)
     else:
         result = mixed.astype(original.dtype)
     result[unchanged] = original[unchanged]

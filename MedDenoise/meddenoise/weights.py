@@ -1,4 +1,4 @@
-"""Weights on disk: ``.safetensors`` with a model card in the metadata, checked by SHA-256, read without running code."""
+"""Weights on disk: ``.safetensors`` with a card in the metadata, checked by SHA-256, read without running code."""
 
 from __future__ import annotations
 
@@ -53,12 +53,8 @@ def save_weights(path: str | Path, network: ResidualAutoencoder, card: ModelCard
 
     path = Path(path)
     if card.architecture != network.architecture:
-        raise WeightsError(
-            f"The card describes {card.architecture}, but the network is {network.architecture}."
-        )
-    tensors = {
-        name: tensor.detach().cpu().float().contiguous() for name, tensor in network.state_dict().items()
-    }
+        raise WeightsError(f"The card describes {card.architecture}, but the network is {network.architecture}.")
+    tensors = {name: tensor.detach().cpu().float().contiguous() for name, tensor in network.state_dict().items()}
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         save_file(tensors, beside, metadata={CARD_KEY: card.to_json()})
@@ -96,9 +92,7 @@ def load_network(path: str | Path, expected_sha256: str | None = None) -> Loaded
     try:
         from meddenoise.network import build_network
     except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            f"The Python package '{error.name}' is missing; install torch (PyTorch)."
-        ) from error
+        raise MissingPackageError(f"The Python package '{error.name}' is missing; install torch (PyTorch).") from error
 
     with _opened(path, framework="pt") as file:
         card = _card_of(file, path)
@@ -107,9 +101,7 @@ def load_network(path: str | Path, expected_sha256: str | None = None) -> Loaded
     try:
         network.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
-        raise WeightsError(
-            f"The weights in {path.name} do not fit the network that its card describes."
-        ) from error
+        raise WeightsError(f"The weights in {path.name} do not fit the network that its card describes.") from error
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise WeightsError(f"The weights in {path.name} contain NaN or infinite values; they are damaged.")
     return LoadedModel(network.eval().requires_grad_(False), card, sha256)
@@ -120,9 +112,7 @@ def _opened(path: Path, *, framework: str) -> Any:
     try:
         from safetensors import SafetensorError, safe_open
     except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            "The Python package 'safetensors' is missing; install it to read weights."
-        ) from error
+        raise MissingPackageError("The Python package 'safetensors' is missing; install it to read weights.") from error
     try:
         return safe_open(path, framework=framework)
     except FileNotFoundError as error:
