@@ -33,8 +33,8 @@ class Denoiser:
     :param model: name in the catalogue, or path of a ``.safetensors`` file with a MedDenoise card.
     :param device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     :param threads: CPU threads for torch in this process; None leaves torch's own choice.
-    :param precision: of the network's noise estimate: ``float32``, ``bfloat16``, or ``auto``: bfloat16 where the device
-        computes it natively and, tried on a test slice, it stays within 60 dB of float32. The subtraction is in float32.
+    :param precision: of the network's noise estimate: ``float32``, ``bfloat16``, or ``auto``: bfloat16 where the
+        device computes it natively and it stays within 60 dB of float32 on a test slice. The subtraction is in float32.
     :raises WeightsError: when the weights are missing, damaged or foreign.
     :raises DeviceError: when the device is not there.
     :raises MissingPackageError: without torch or safetensors.

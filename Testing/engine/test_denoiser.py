@@ -1,0 +1,209 @@
+"""The Denoiser: any type, any size, streamed, rounded, nothing touched that must stay."""
+
+from __future__ import annotations
+
+import tracemalloc
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from meddenoise.denoiser import BFLOAT16_TOLERANCE_HU, Denoiser
+from meddenoise.devices import has_fast_bfloat16
+from meddenoise.errors import Cancelled, DeviceError, InputError, InputWarning
+from meddenoise.strength import blend
+
+DTYPES = [
+    "int8",
+    "uint8",
+    "int16",
+    "uint16",
+    ">i2",
+    "int32",
+    "uint32",
+    "int64",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+]
+
+
+@pytest.fixture(scope="module")
+def denoiser(tiny_weights: Path) -> Denoiser:
+    return Denoiser(tiny_weights, device="cpu", precision="float32")
+
+
+def volume_of(dtype: str = "int16", shape: tuple[int, int, int] = (3, 24, 20)) -> np.ndarray:
+    return np.random.default_rng(0).normal(60, 25, shape).clip(0, 120).astype(dtype)
+
+
+def direct_result(weights: Path, volume: np.ndarray) -> np.ndarray:
+    """Return what the network alone says, in float64 HU, written without the Denoiser's own steps."""
+    import torch
+
+    from meddenoise.weights import load_network
+
+    x = torch.from_numpy(volume.astype(np.float32) / 1000)[:, None]
+    with torch.inference_mode():
+        return load_network(weights).network(x)[:, 0].double().numpy() * 1000
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_type_comes_back_as_itself_rounded(denoiser: Denoiser, tiny_weights: Path, dtype: str) -> None:
+    volume = volume_of(dtype)
+    before = volume.copy()
+    result = denoiser.denoise(volume)
+    assert result.dtype == volume.dtype
+    assert result.shape == volume.shape
+    np.testing.assert_array_equal(volume, before)
+    limits = np.iinfo(volume.dtype) if volume.dtype.kind in "iu" else None
+    expected = direct_result(tiny_weights, volume)
+    assert np.abs(expected - volume).max() > 1, "the tiny network must do something, or this test proves nothing"
+    if limits:
+        expected = expected.clip(limits.min, limits.max)
+    tolerance = 0.501 if limits else {2: 0.07, 4: 1e-3, 8: 1e-3}[volume.dtype.itemsize]
+    assert np.abs(result.astype(np.float64) - expected).max() <= tolerance
+    if limits and volume.dtype.itemsize > 1:
+        inside = (expected > 0) & (expected < 120)  # truncation would shift the mean by half a unit
+        assert abs((result.astype(np.float64) - expected)[inside].mean()) < 0.05
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 7), (2, 3, 5), (1, 33, 63), (2000, 4, 4), (1, 64, 64)])
+def test_every_size(denoiser: Denoiser, shape: tuple[int, int, int]) -> None:
+    result = denoiser.denoise(volume_of(shape=shape))
+    assert result.shape == shape
+    assert np.isfinite(result).all()
+
+
+def test_a_slice_does_not_depend_on_its_neighbours(denoiser: Denoiser) -> None:
+    volume = volume_of()
+    np.testing.assert_array_equal(denoiser.denoise(volume)[1:2], denoiser.denoise(volume[1:2]))
+
+
+def test_read_only_and_non_contiguous_input(denoiser: Denoiser) -> None:
+    volume = volume_of(shape=(20, 24, 3)).transpose(2, 1, 0)[:, ::-1]
+    volume.flags.writeable = False
+    np.testing.assert_array_equal(denoiser.denoise(volume), denoiser.denoise(np.ascontiguousarray(volume)))
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32", "float64", "int64"])
+def test_padding_and_metal_stay_to_the_bit(denoiser: Denoiser, dtype: str) -> None:
+    volume = volume_of(dtype)
+    volume[0, 0, :4] = [-3024, -2000, 3071, 20000]
+    result = denoiser.denoise(volume)
+    np.testing.assert_array_equal(result[0, 0, :4], volume[0, 0, :4])
+    as_air = volume.copy()
+    as_air[0, 0, :2] = -1000  # what the network is to see in place of padding
+    as_air[0, 0, 2:4] = 3000
+    np.testing.assert_array_equal(result[0, 1:], denoiser.denoise(as_air)[0, 1:])
+
+
+def test_integers_beyond_any_float_stay(denoiser: Denoiser) -> None:
+    volume = volume_of("int64")
+    volume[1, 2, 3] = 2**63 - 1
+    assert denoiser.denoise(volume, strength=0.5)[1, 2, 3] == 2**63 - 1
+
+
+def test_nan_and_infinity_are_named_and_do_not_spread(denoiser: Denoiser) -> None:
+    volume = volume_of("float32")
+    volume[1, 5, 5:8] = [np.nan, np.inf, -np.inf]
+    with pytest.warns(InputWarning, match="3 voxels that are NaN or infinite"):
+        result = denoiser.denoise(volume, strength=0.5)
+    np.testing.assert_array_equal(result[1, 5, 5:8], volume[1, 5, 5:8])
+    assert np.isfinite(result).sum() == volume.size - 3
+
+
+def test_a_clean_volume_warns_of_nothing(denoiser: Denoiser) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        denoiser.denoise(volume_of("float32"))
+
+
+def test_strength_is_a_blend(denoiser: Denoiser) -> None:
+    volume = volume_of()
+    full = denoiser.denoise(volume)
+    np.testing.assert_array_equal(denoiser.denoise(volume, strength=0), volume)
+    np.testing.assert_array_equal(denoiser.denoise(volume, strength=0.3), blend(volume, full, 0.3))
+
+
+def test_progress_counts_every_slice(denoiser: Denoiser) -> None:
+    seen: list[tuple[int, int]] = []
+    denoiser.denoise(volume_of(), progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_cancel_ends_the_run(denoiser: Denoiser) -> None:
+    done: list[int] = []
+    with pytest.raises(Cancelled):
+        denoiser.denoise(volume_of(), progress=lambda k, _: done.append(k), cancel=lambda: len(done) == 2)
+    assert done == [1, 2]
+
+
+def test_output_given_is_filled(denoiser: Denoiser) -> None:
+    volume = volume_of()
+    output = np.zeros_like(volume)
+    assert denoiser.denoise(volume, output=output) is output
+    np.testing.assert_array_equal(output, denoiser.denoise(volume))
+
+
+def test_streams_without_a_float_copy(denoiser: Denoiser) -> None:
+    volume = volume_of(shape=(400, 64, 64))
+    output = np.empty_like(volume)
+    denoiser.denoise(volume[:1])
+    tracemalloc.start()
+    denoiser.denoise(volume, output=output)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < volume[:10].size * 4, "more than ten slices in float32 were held at once"
+
+
+@pytest.mark.parametrize(
+    ("volume", "words"),
+    [
+        (np.zeros((4, 4)), "2 dimensions"),
+        (np.zeros((2, 4, 4, 3)), "4 dimensions"),
+        (np.zeros((0, 4, 4)), "empty"),
+        (np.zeros((2, 4, 4), bool), "type bool"),
+        (np.zeros((2, 4, 4), complex), "type complex128"),
+    ],
+)
+def test_what_is_not_a_volume_is_refused(denoiser: Denoiser, volume: np.ndarray, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        denoiser.denoise(volume)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
+def test_strength_out_of_range_is_refused(denoiser: Denoiser, strength: float) -> None:
+    with pytest.raises(InputError, match="strength"):
+        denoiser.denoise(volume_of(), strength=strength)
+
+
+def test_output_that_does_not_fit_is_refused(denoiser: Denoiser) -> None:
+    volume = volume_of()
+    with pytest.raises(InputError, match="must match"):
+        denoiser.denoise(volume, output=np.empty(volume.shape, np.float32))
+    with pytest.raises(InputError, match="share memory"):
+        denoiser.denoise(volume, output=volume)
+
+
+def test_device_that_is_not_there_is_refused(tiny_weights: Path) -> None:
+    with pytest.raises(DeviceError, match=r"not available here; there is: .*cpu"):
+        Denoiser(tiny_weights, device="cuda:99")
+    with pytest.raises(DeviceError, match="not a device"):
+        Denoiser(tiny_weights, device="tpu")
+
+
+def test_threads_below_one_are_refused(tiny_weights: Path) -> None:
+    with pytest.raises(InputError, match="threads"):
+        Denoiser(tiny_weights, device="cpu", threads=0)
+
+
+@pytest.mark.skipif(not has_fast_bfloat16("cpu"), reason="this processor has no bfloat16 instructions")
+def test_bfloat16_stays_within_60_db_of_float32(tiny_weights: Path) -> None:
+    volume = volume_of("float32", (2, 64, 64))
+    exact = Denoiser(tiny_weights, device="cpu", precision="float32").denoise(volume)
+    fast = Denoiser(tiny_weights, device="cpu", precision="bfloat16").denoise(volume)
+    error = np.sqrt(np.mean((fast - exact) ** 2))
+    assert 0 < error <= BFLOAT16_TOLERANCE_HU
