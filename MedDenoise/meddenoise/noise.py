@@ -19,8 +19,8 @@ Field = npt.NDArray[np.float64]
 #: Mean frequencies that :func:`kernel_nps` can shape, cycles/pixel: from very smooth to sharper than any body kernel.
 MEAN_FREQUENCIES = (0.10, 0.40)
 _NYQUIST = 0.5
-#: Up to here the kernel's own shape, from here to Nyquist a smooth end: with it a sharp kernel (mean 0.32) peaks at 0.44;
-#: 0.45 was measured.
+#: Up to here the kernel's own shape, from here to Nyquist a smooth end: with it a sharp kernel (mean 0.32) peaks at
+#: 0.44; 0.45 was measured.
 _ROLL_OFF_FROM = 0.44
 #: Of the apodisation exp(rate * (f / Nyquist)^p): between a Gaussian (2) and an exponential (1), chosen so that a mean
 #: of 0.195 to 0.204 has its peak at 0.150 to 0.160 cycles/pixel; 0.14 to 0.16 was measured on quarter-dose abdomens.
