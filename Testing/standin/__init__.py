@@ -1,0 +1,113 @@
+"""A strict stand-in for the 3D Slicer application, for tests and for the demo.
+
+It runs a scripted module's own, unmodified files outside Slicer: on the real MRML, VTK, logics and slicer.util of the
+slicer-core package, and (with Qt) on real Qt widgets of PySide6, shown nowhere. What slicer-core lacks is emulated here,
+small and strict: what was never checked against Slicer's, CTK's or PythonQt's sources raises NotKnownError.
+
+    import standin
+    standin.install(qt=False)                 # slicer.mrmlScene, slicer.app, slicer.modules, ScriptedLoadableModule, ...
+    standin.install(window=True)              # the same, with qt, ctk, module panels and a layout manager
+    standin.load_module("MedDenoise/MedDenoise.py")
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+from .refusal import NotKnownError
+
+__all__ = ["NotKnownError", "dialogs", "install", "load_module", "screenshot", "slot_errors"]
+
+# What slicer.util's message functions said: (level, text), level as in `logging` ("ERROR", "WARNING", "INFO").
+dialogs: list[tuple[str, str]] = []
+# Exceptions in Python slots: PythonQt prints them and goes on, so a test has to look here.
+slot_errors: list[BaseException] = []
+
+_installed: dict[str, bool] = {}
+
+
+class _NoQt(types.ModuleType):
+    """`import qt` works without Qt, as file-scope imports of a module's file need; using it does not."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise NotKnownError(
+            f"{self.__name__}.{name}: the stand-in was installed without Qt, see standin.install(qt=True)"
+        )
+
+
+def _record_dialogs() -> None:
+    import logging
+
+    import slicer.util
+
+    display = slicer.util._messageDisplay
+
+    def recorded(logLevel: int, text: str, *args: Any, **kwargs: Any) -> Any:
+        dialogs.append((logging.getLevelName(logLevel), text))
+        return display(logLevel, text, *args, **kwargs)
+
+    slicer.util._messageDisplay = recorded
+
+
+def install(*, qt: bool = True, window: bool = False) -> None:
+    """Make `slicer` of slicer-core the application: once in a process.
+
+    qt: also the modules qt and ctk, Slicer's widgets and module panels (needs PySide6; nothing is shown on a screen).
+    window: also a main window's layout manager with real slice logics; otherwise as `Slicer --no-main-window`.
+    """
+    wanted = {"qt": qt, "window": window}
+    if _installed:
+        if _installed != wanted:
+            raise RuntimeError(f"the stand-in is already installed with {_installed}, it cannot change to {wanted}")
+        return
+    if window and not qt:
+        raise ValueError("a window needs Qt")
+    _installed.update(wanted)
+
+    import slicer
+
+    from . import application, parameter_node_wrapper, scripted_loadable_module, translation
+
+    slicer.mrmlScene = application.create_scene()
+    if qt:
+        from . import qt_application
+
+        slicer.app = qt_application.create(slicer.mrmlScene)
+    else:
+        slicer.app = application.Application(slicer.mrmlScene)
+        for name in ("qt", "ctk"):
+            sys.modules[name] = _NoQt(name)
+    slicer.app.applicationLogic().SetMRMLScene(slicer.mrmlScene)
+    slicer.modules = application.create_modules(slicer.app)
+    slicer.qSlicerScriptedLoadableModule = scripted_loadable_module.ScriptedModule
+    for name, module in {
+        "i18n": translation,
+        "parameterNodeWrapper": parameter_node_wrapper,
+        "ScriptedLoadableModule": scripted_loadable_module,
+    }.items():
+        sys.modules[f"slicer.{name}"] = module
+        setattr(slicer, name, module)
+    _record_dialogs()
+    if window:
+        from . import layouts
+
+        layouts.open_main_window(slicer.app)
+
+
+def load_module(path: str | Path) -> Any:
+    """Load a scripted module's file as Slicer does at start-up; return slicer.modules.<name in lower case>."""
+    from .scripted_loadable_module import load_module as load
+
+    return load(path)
+
+
+def screenshot(widget: Any, path: str | Path, size: tuple[int, int] | None = None, dark: bool = False) -> Path:
+    """Save a picture of a widget as PNG, in Qt's Fusion style, and return the path."""
+    from .screenshots import save
+
+    return save(widget, Path(path), size, dark)
