@@ -35,9 +35,7 @@ class _NoQt(types.ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise NotKnownError(
-            f"{self.__name__}.{name}: the stand-in was installed without Qt, see standin.install(qt=True)"
-        )
+        raise NotKnownError(f"{self.__name__}.{name}: the stand-in was installed without Qt")
 
 
 def _record_dialogs() -> None:

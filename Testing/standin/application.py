@@ -162,9 +162,10 @@ class Application(SignalSource):
         self.slicerHome = str(Path(slicer.__file__).parent)
         self.renderPauses = 0
         self._logic.SetTemporaryPath(self.temporaryPath)
-        # Empty folders: slicer-core has no colour files, and the colour logic complains where no folder is set.
+        # slicer-core has no colour files; the colour logic complains where their folder is missing, not where it is empty.
+        (Path(self.temporaryPath) / "share" / "ColorFiles").mkdir(parents=True)
         self._logic.SetHomeDirectory(self.temporaryPath)
-        self._logic.SetShareDirectory(self.temporaryPath)
+        self._logic.SetShareDirectory("share")
 
     def __getattr__(self, name: str) -> Any:
         raise not_known(f"slicer.app.{name}", APPLICATION_SOURCE)

@@ -1,8 +1,9 @@
 """slicer.parameterNodeWrapper: typed members whose values live in a vtkMRMLScriptedModuleNode.
 
-Our own code with the contract of Base/Python/slicer/parameterNodeWrapper/ in Slicer: wrapper.py (decorator, methods, reserved
-names, caching), serializers.py (how a value is written into the node), validators.py, default.py, guiConnectors.py
-(Decimals, SingleStep). Only the member types in `_serializer_for` are known; packs, lists, unions and others are refused.
+Our own code with the contract of Base/Python/slicer/parameterNodeWrapper/ in Slicer: wrapper.py (decorator, methods,
+reserved names, caching), serializers.py (how a value is written into the node), validators.py, default.py,
+guiConnectors.py (Decimals, SingleStep). Only the member types in `_serializer_for` are known: packs, lists, unions and
+others are refused.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ class Serializer:
     read: Callable[[Any, str], Any]
 
     def validate(self, value: Any) -> None:
-        """Raise as ValidatedSerializer does with its NotNone and IsInstance: ValueError for None, TypeError for a wrong type."""
+        """Raise ValueError for None and TypeError for a wrong type (validators.py: NotNone, IsInstance)."""
         if value is None:
             if not self.none_allowed:
                 raise ValueError("Value must not be None")
@@ -174,7 +175,7 @@ def _text_serializer(
 
 
 def _write_node(node: Any, name: str, value: Any) -> None:
-    # NodeSerializer.write: the empty parameter says that the member was set, the value is a node reference of the same name.
+    # NodeSerializer.write: an empty parameter says that the member was set, the value is a reference of the same name.
     node.SetParameter(name, "")
     node.SetNodeReferenceID(name, None if value is None else value.GetID())
 
@@ -191,9 +192,8 @@ def _serializer_for(member_type: Any) -> Serializer:
     if member_type is pathlib.Path:
         return _text_serializer(pathlib.Path, pathlib.Path(), pathlib.Path)
     if inspect.isclass(member_type) and issubclass(member_type, enum.Enum):
-        return _text_serializer(
-            member_type, next(iter(member_type)), lambda key: member_type[key], lambda value: value.name
-        )
+        first = next(iter(member_type))
+        return _text_serializer(member_type, first, lambda key: member_type[key], lambda value: value.name)
     if inspect.isclass(member_type) and issubclass(member_type, slicer.vtkMRMLNode):
         return Serializer(member_type, True, None, _write_node, lambda node, name: node.GetNodeReference(name))
     raise not_known(f"a parameter of type {member_type}", f"{SOURCE}/serializers.py")
@@ -229,7 +229,7 @@ class Member:
 
 
 class CachedValue:
-    """The value of one member in one node, read again when the node says Modified (wrapper.py: _CachedParameterWrapper)."""
+    """One member's value in one node, read again when the node says Modified (wrapper.py: _CachedParameterWrapper)."""
 
     def __init__(self, member: Member, node: Any, prefix: str) -> None:
         self._member = member
@@ -251,7 +251,8 @@ class CachedValue:
             self._node.RemoveObserver(self._tag)
 
     def _from_node(self) -> Any:
-        # Closing the scene empties a singleton node and says Modified; the defaults are written again (wrapper.py: _Parameter.read).
+        # Closing the scene empties a singleton node and says Modified: the defaults are written again, as in
+        # wrapper.py: _Parameter.read.
         if not self._node.HasParameter(self._name):
             self._member.write(self._node, self._name, self._member.default.value)
         return self._member.serializer.read(self._node, self._name)
@@ -320,7 +321,7 @@ class Wrapper:
         return self.connectParametersToGui({name: widget for name, widget in names if name})
 
     def connectParametersToGui(self, mapping: dict[str, Any]) -> int:
-        """Bind widgets given by member name: value to widget now and at each Modified, widget to value at each change."""
+        """Bind widgets by member name: value to widget now and at each Modified, widget to value at each change."""
         from .parameter_gui import create_connector
 
         for name in mapping:

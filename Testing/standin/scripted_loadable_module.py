@@ -1,8 +1,8 @@
 """slicer.ScriptedLoadableModule: the base classes of a scripted module, and the C++ side that instantiates them.
 
 Our own code with the contract of Base/Python/slicer/ScriptedLoadableModule.py (the four base classes),
-Base/QTGUI/qSlicerScriptedLoadableModule.{h,cxx} (setPythonSource: what becomes of a module file; the properties of `parent`)
-and Base/QTGUI/qSlicerScriptedLoadableModuleWidget.cxx. Developer mode is off.
+Base/QTGUI/qSlicerScriptedLoadableModule.{h,cxx} (setPythonSource: what becomes of a module's file; the properties of
+`parent`) and Base/QTGUI/qSlicerScriptedLoadableModuleWidget.cxx. Developer mode is off.
 """
 
 from __future__ import annotations
@@ -231,8 +231,8 @@ class ScriptedModule:
 def load_module(path: str | Path) -> ScriptedModule:
     """Load a scripted module as Slicer does at start-up and return slicer.modules.<name>.
 
-    The folder goes to sys.path, the file is imported under its own name, the class of that name is instantiated with the
-    module as parent (qSlicerScriptedLoadableModule::setPythonSource). The panel is built later, when it is asked for.
+    The folder goes to sys.path, the file is imported under its own name, the class of that name is instantiated with
+    the module as parent (qSlicerScriptedLoadableModule::setPythonSource). The panel is built when it is asked for.
     """
     path = Path(path).resolve()
     name = path.stem
