@@ -1,0 +1,94 @@
+"""The HU of one DICOM file: stored values, decompressed where need be, after its own rescale slope and intercept."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from meddenoise.dicom.series import import_pydicom, quiet_pydicom
+from meddenoise.errors import InputError, MissingPackageError
+
+#: RescaleType of HU, of modified HU and "unspecified", which in CT means HU; others are material or other maps.
+HU_RESCALE_TYPES = ("HU", "HU_MOD", "US")
+
+HU = npt.NDArray[np.int16] | npt.NDArray[np.float32]
+
+
+def read_hu(path: Path) -> HU:
+    """Read the slice in a CT file.
+
+    :returns: (j, i), HU: int16 where every value is an integer that fits, float32 otherwise; padding as it comes.
+    :raises InputError: when the file is damaged, is not a grey-scale image, or does not say how to get HU.
+    :raises MissingPackageError: without pydicom, or without python-gdcm when that may be why it cannot be read.
+    """
+    pydicom = import_pydicom()
+    try:
+        with quiet_pydicom():
+            dataset = pydicom.dcmread(path)
+            slope, intercept = _rescale(dataset, path)
+            stored = _stored_values(dataset, path)
+    except InputError:
+        raise
+    except Exception as error:  # pydicom and its decoders fail in any way on damaged data; the sentence is the same
+        if importlib.util.find_spec("gdcm") is None:
+            raise MissingPackageError(
+                f"{path} cannot be read; if it is compressed, the Python package 'python-gdcm' is missing: install it."
+            ) from error
+        raise InputError(
+            f"{path} cannot be read; it is damaged, incomplete, or compressed in a way that is not supported "
+            f"({' '.join(str(error).split())})."
+        ) from error
+    return in_smallest_exact_type(stored * slope + intercept)
+
+
+def in_smallest_exact_type(hu: npt.NDArray[np.float64]) -> HU:
+    """Return HU as int16 where that loses nothing, as float32 otherwise: never truncated."""
+    limits = np.iinfo(np.int16)
+    if hu.min() >= limits.min and hu.max() <= limits.max:
+        integers = hu.astype(np.int16)
+        if np.array_equal(integers, hu):
+            return integers
+    return hu.astype(np.float32)
+
+
+def _rescale(dataset: Any, path: Path) -> tuple[float, float]:
+    """Return slope and intercept; float() of the text also takes what scanners write as -01.024000E+03."""
+    values = [dataset.get(name) for name in ("RescaleSlope", "RescaleIntercept")]
+    if any(value is None or value == "" for value in values):
+        raise InputError(f"{path} has no rescale slope and intercept, so that its values cannot be turned into HU.")
+    unit = str(dataset.get("RescaleType") or "HU").strip()
+    if unit not in HU_RESCALE_TYPES:
+        raise InputError(f"{path} holds values in '{unit}', not in HU; give a CT series in HU.")
+    slope, intercept = (float(value) for value in values)
+    if not (math.isfinite(slope) and math.isfinite(intercept) and slope > 0):
+        raise InputError(f"{path} has an impossible rescale: slope {slope}, intercept {intercept}.")
+    return slope, intercept
+
+
+def _stored_values(dataset: Any, path: Path) -> npt.NDArray[np.float64]:
+    """Return the stored values, (j, i)."""
+    if int(dataset.get("SamplesPerPixel", 1)) != 1:
+        raise InputError(f"{path} is a colour image, not a CT.")
+    if "PixelData" not in dataset:
+        raise InputError(f"{path} holds no image.")
+    pixels: npt.NDArray[np.integer[Any]] = dataset.pixel_array
+    if not dataset.file_meta.TransferSyntaxUID.is_compressed:
+        pixels = _without_unused_bits(pixels, int(dataset.BitsStored), int(dataset.HighBit))
+    return pixels.astype(np.float64)
+
+
+def _without_unused_bits(
+    pixels: npt.NDArray[np.integer[Any]], bits_stored: int, high_bit: int
+) -> npt.NDArray[np.integer[Any]]:
+    """Return the bits from ``high_bit`` down: the others may hold anything (old overlays), or lack the sign.
+
+    pydicom 2 leaves them in, pydicom 3 does this itself; to do it twice changes nothing.
+    """
+    above = pixels.dtype.itemsize * 8 - 1 - high_bit
+    unused = pixels.dtype.itemsize * 8 - bits_stored
+    return pixels if unused == 0 else (pixels << above) >> unused

@@ -1,0 +1,45 @@
+"""A DICOM series read into a ``Volume`` in HU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from meddenoise.dicom.geometry import grid_of
+from meddenoise.dicom.pixels import read_hu
+from meddenoise.dicom.series import Series, choose_series
+from meddenoise.errors import InputError
+from meddenoise.volume_files import Volume
+
+
+def read_folder(folder: str | Path, series_uid: str | None = None) -> Volume:
+    """Read the CT series in a folder and the folders below, or the slice in a single file.
+
+    :param series_uid: SeriesInstanceUID of the one to read; needed where there are several.
+    :returns: see :func:`read_series`.
+    :raises InputError: when there is no CT, several series and none was named, or it is not one regular volume.
+    :raises MissingPackageError: without pydicom.
+    """
+    return read_series(choose_series(folder, series_uid))
+
+
+def read_series(series: Series) -> Volume:
+    """Read a CT series.
+
+    :returns: HU, (k, j, i): int16 where every value is an integer that fits, float32 otherwise; padding as stored
+        (-2000 with an intercept of -1024 is -3024 HU). Slices in order along their normal; geometry in LPS, as in ITK.
+    :raises InputError: when a file is damaged or the slices are no regular grid.
+    """
+    grid = grid_of(series)
+    rows, columns = grid.slices[0].size
+    array: npt.NDArray[np.generic] = np.empty((len(grid.slices), rows, columns), np.int16)
+    for k, item in enumerate(grid.slices):
+        hu = read_hu(item.path)
+        if hu.shape != (rows, columns):
+            raise InputError(f"{item.path} holds an image of {hu.shape}, its header says {rows, columns}.")
+        if hu.dtype == np.float32 and array.dtype == np.int16:
+            array = array.astype(np.float32)  # exact for the slices read so far
+        array[k] = hu
+    return Volume(array, grid.spacing, grid.origin, grid.direction)

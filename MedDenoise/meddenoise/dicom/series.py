@@ -1,0 +1,230 @@
+"""Which CT series lie in a folder: found by their headers, grouped by SeriesInstanceUID."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from meddenoise.errors import InputError, InputWarning, MissingPackageError
+
+CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+#: Enhanced CT and Legacy Converted Enhanced CT: many slices in one file.
+ENHANCED_CT_STORAGE = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+
+_HEADER = [
+    "SOPClassUID",
+    "ImageType",
+    "Modality",
+    "SeriesInstanceUID",
+    "SeriesDescription",
+    "SeriesNumber",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One CT image file, as its header describes it; what is missing or unreadable there is None.
+
+    :param position: ImagePositionPatient: centre of the first voxel, LPS, mm.
+    :param orientation: ImageOrientationPatient: unit vector along a row, then along a column, LPS.
+    :param pixel_spacing: PixelSpacing: between rows, then between columns, mm.
+    :param thickness: SliceThickness, mm.
+    :param size: rows, columns.
+    :param is_enhanced: the file holds many slices (enhanced multi-frame CT).
+    """
+
+    path: Path
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    pixel_spacing: tuple[float, ...] | None
+    thickness: float | None
+    size: tuple[int, int]
+    is_enhanced: bool
+
+
+@dataclass(frozen=True)
+class Series:
+    """The CT images of one SeriesInstanceUID, in the order of their file names."""
+
+    uid: str
+    description: str
+    number: str
+    slices: list[Slice]
+
+    def __str__(self) -> str:
+        """Return what tells this series from others: UID, number, description, slices."""
+        number = f"series {self.number}, " if self.number else ""
+        description = f"'{self.description}', " if self.description else ""
+        return f"{self.uid} ({number}{description}{len(self.slices)} slices)"
+
+
+@dataclass
+class FolderContents:
+    """What lies in a folder: its CT series, and how many files of which other kind."""
+
+    series: list[Series] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+
+
+def find_series(folder: str | Path) -> list[Series]:
+    """Find the CT series in a folder and the folders below; reads headers only.
+
+    Localizers, secondary captures, structure sets and other modalities are left out. An enhanced multi-frame CT
+    counts as a series, and is refused when it is read.
+
+    :returns: series in the order of the files they begin with; empty when there is no CT.
+    :raises InputError: when the folder is not there.
+    :raises MissingPackageError: without pydicom.
+    """
+    return scan(folder).series
+
+
+def choose_series(folder: str | Path, series_uid: str | None = None) -> Series:
+    """Return the CT series of a folder: the only one, or the one with the UID given; never a guess.
+
+    :raises InputError: when there is no CT, no such series, or several and none was named.
+    """
+    contents = scan(folder)
+    listed = "; ".join(str(series) for series in contents.series)
+    if not contents.series:
+        there = ", ".join(f"{count} {kind}" for kind, count in sorted(contents.others.items()))
+        raise InputError(f"There is no CT series in {folder}: it holds {there or 'no files'}.")
+    if series_uid is not None:
+        for series in contents.series:
+            if series.uid == series_uid:
+                return series
+        raise InputError(f"There is no CT series {series_uid} in {folder}; there is: {listed}.")
+    if len(contents.series) > 1:
+        raise InputError(
+            f"There are {len(contents.series)} CT series in {folder}; choose one by its UID (--series): {listed}."
+        )
+    return contents.series[0]
+
+
+def scan(folder: str | Path) -> FolderContents:
+    """Read the header of every file below a folder (or of a single file) and sort them into series and others.
+
+    A DICOM file whose header is damaged is reported as an :class:`~meddenoise.errors.InputWarning`: a slice may be
+    missing.
+
+    :raises InputError: when the folder is not there.
+    :raises MissingPackageError: without pydicom.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.exists():
+        raise InputError(f"There is no file or folder {folder}.")
+    contents = FolderContents()
+    found: dict[str, Series] = {}
+    damaged: list[Path] = []
+    for path in [folder] if folder.is_file() else _files_below(folder):
+        header = _read_header(path, damaged)
+        kind = "files that are not DICOM" if header is None else _kind_other_than_ct(header)
+        if kind is not None:
+            contents.others[kind] += 1
+        elif header is not None:
+            uid = str(header.get("SeriesInstanceUID") or "without UID")
+            if uid not in found:
+                found[uid] = Series(uid, _text(header, "SeriesDescription"), _text(header, "SeriesNumber"), [])
+            found[uid].slices.append(_slice_of(header, path))
+    contents.series = list(found.values())
+    if damaged:
+        warnings.warn(
+            f"{len(damaged)} DICOM files cannot be read and are left out, the first is {damaged[0]}.",
+            InputWarning,
+            stacklevel=2,
+        )
+    return contents
+
+
+def import_pydicom() -> Any:
+    """Import pydicom.
+
+    :raises MissingPackageError: when it is not installed.
+    """
+    try:
+        import pydicom
+    except ModuleNotFoundError as error:
+        raise MissingPackageError("The Python package 'pydicom' is missing; install it to read DICOM.") from error
+    return pydicom
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Keep pydicom's remarks on values outside the standard to itself: real archives are full of them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        yield from (Path(parent, name) for name in sorted(names))
+
+
+def _read_header(path: Path, damaged: list[Path]) -> Any:
+    """Return the header; None for what is not DICOM, or is DICOM but damaged (then noted)."""
+    pydicom = import_pydicom()
+    try:
+        with quiet_pydicom():
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_HEADER)
+            for name in _HEADER:
+                header.get(name)  # values are parsed when asked for: a damaged one shows now
+            return header
+    except pydicom.errors.InvalidDicomError:
+        return None
+    except Exception:  # a damaged header fails in any way (struct, EOF, Unicode, ...), and must not stop the others
+        damaged.append(path)
+        return None
+
+
+def _kind_other_than_ct(header: Any) -> str | None:
+    """Return what a file is when it is not a CT image: words for the error message."""
+    modality = _text(header, "Modality")
+    sop_class = str(header.get("SOPClassUID", ""))
+    if modality != "CT":
+        return f"{modality} files" if modality else "DICOM files of no modality"
+    if sop_class not in ("", CT_IMAGE_STORAGE, *ENHANCED_CT_STORAGE):
+        return "screen captures or derived objects of a CT"
+    if "LOCALIZER" in (header.get("ImageType") or []):
+        return "CT localizers"
+    return None
+
+
+def _slice_of(header: Any, path: Path) -> Slice:
+    return Slice(
+        path=path,
+        position=_floats(header, "ImagePositionPatient", 3),
+        orientation=_floats(header, "ImageOrientationPatient", 6),
+        pixel_spacing=_floats(header, "PixelSpacing", 2),
+        thickness=(_floats(header, "SliceThickness", 1) or (None,))[0],
+        size=(int(header.get("Rows") or 0), int(header.get("Columns") or 0)),
+        is_enhanced=str(header.get("SOPClassUID", "")) in ENHANCED_CT_STORAGE
+        or int(header.get("NumberOfFrames") or 1) > 1,
+    )
+
+
+def _floats(header: Any, name: str, count: int) -> tuple[float, ...] | None:
+    value = header.get(name)
+    if value is None or value == "":
+        return None
+    values = [value] if count == 1 else list(value)
+    return tuple(float(v) for v in values) if len(values) == count else None
+
+
+def _text(header: Any, name: str) -> str:
+    value = header.get(name)
+    return "" if value is None else str(value).strip()

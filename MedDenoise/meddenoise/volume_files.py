@@ -1,0 +1,273 @@
+"""``Volume``: a CT with its geometry; NRRD, NIfTI and MetaImage files in and out."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from meddenoise.errors import InputError, MissingPackageError, OutputError
+
+EXTENSIONS = (".nrrd", ".nhdr", ".nii.gz", ".nii", ".mha", ".mhd")
+_SUGGESTION = ".nrrd, .nii.gz or .mha"
+#: CT noise hardly compresses: level 1 gives nearly the size of level 9 in a fraction of the time.
+_COMPRESSION_LEVEL = 1
+
+
+@dataclass
+class Volume:
+    """A CT volume with its place in the patient.
+
+    :param array: (k, j, i), HU, any integer or float type; k runs over slices.
+    :param spacing: between voxels along (i, j, k), mm.
+    :param origin: centre of voxel (0, 0, 0), LPS (to the patient's left, posterior, superior), mm.
+    :param direction: 3 x 3, row-major, LPS; its columns are the unit vectors of i, j and k.
+    """
+
+    array: npt.NDArray[np.generic]
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+
+def read_volume(path: str | Path, *, series_uid: str | None = None) -> Volume:
+    """Read a CT volume: an NRRD, NIfTI or MetaImage file, a DICOM folder, or one DICOM file.
+
+    :param series_uid: which series of a DICOM folder to read, where it holds several.
+    :returns: values, type and geometry as stored (DICOM: HU after the rescale; NIfTI: geometry in float32).
+    :raises InputError: when it is missing, damaged, of another kind, or not one 3-D volume of single values.
+    :raises MissingPackageError: without SimpleITK (or, for DICOM, pydicom).
+    """
+    path = Path(path).expanduser()
+    if check_input(path) == "dicom":
+        from meddenoise.dicom import read_folder
+
+        return read_folder(path, series_uid)
+    if series_uid is not None:
+        raise InputError(f"{path.name} is not DICOM, so it has no series to choose; leave the series out.")
+    return _read_image(path)
+
+
+def check_input(path: str | Path) -> str:
+    """Say what a path holds without reading it: ``dicom`` (a folder or a DICOM file) or ``image``.
+
+    :raises InputError: when it is not there or its name is of no known kind.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return "dicom"
+    if not path.exists():
+        raise InputError(f"There is no file or folder {path}.")
+    if _extension(path) is not None:
+        return "image"
+    if path.suffix.lower() == ".dcm" or _has_dicom_prefix(path):
+        return "dicom"
+    raise InputError(
+        f"{path.name} is of no known kind; give a DICOM folder or a file of the kinds {', '.join(EXTENSIONS)}."
+    )
+
+
+def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
+    """Check that a volume could be written to a path, before any work is spent on it; nothing is left there.
+
+    :returns: the path, with ``~`` expanded.
+    :raises OutputError: for another kind of file, one that exists (without ``overwrite``), a missing or closed folder.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir() or path.suffix.lower() in ("", ".dcm"):
+        raise OutputError(
+            f"DICOM output is not supported yet, and {path} looks like it; give an output file ending in {_SUGGESTION}."
+        )
+    if _extension(path) is None:
+        raise OutputError(f"A volume cannot be written as {path.name}; give an output file ending in {_SUGGESTION}.")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists already; choose another name, or allow it to be overwritten.")
+    if not path.parent.is_dir():
+        raise OutputError(f"The folder {path.parent} does not exist; make it first, or choose another.")
+    with _scratch_folder_beside(path):
+        pass
+    return path
+
+
+def write_volume(
+    path: str | Path, volume: Volume, *, overwrite: bool = False, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a volume as NRRD, NIfTI or MetaImage, by the file's extension; the type of the array is kept.
+
+    It is written into a hidden folder beside, then moved into place: a failure leaves the old file, or none.
+
+    :param metadata: keys and values for the header; NIfTI has no room for them and leaves them out.
+    :raises OutputError: when the file exists (without ``overwrite``), cannot be written, or the disk is full.
+    :raises InputError: when the array is not a volume of a type that files can hold.
+    """
+    path = check_output(path, overwrite=overwrite)
+    image = _image_of(volume)
+    for key, value in (metadata or {}).items():
+        image.SetMetaData(key, value)
+    sitk = _import_sitk()
+    with _scratch_folder_beside(path) as folder:
+        try:
+            with _quiet(sitk):
+                sitk.WriteImage(image, str(folder / path.name), True, _COMPRESSION_LEVEL)
+        except RuntimeError as error:
+            free = shutil.disk_usage(path.parent).free
+            raise OutputError(f"{path} cannot be written; is the disk full ({free / 1e6:.0f} MB free)?") from error
+        _move_into_place(folder, path, overwrite)
+
+
+def _move_into_place(folder: Path, path: Path, overwrite: bool) -> None:
+    """Move what was written; of two files (.mhd, .zraw) the header comes last, so that it never names missing data."""
+    written = sorted(folder.iterdir(), key=lambda file: file.name == path.name)
+    taken = [path.parent / file.name for file in written if (path.parent / file.name).exists()]
+    if taken and not overwrite:
+        raise OutputError(f"{taken[0]} exists already; choose another name, or allow it to be overwritten.")
+    try:
+        for file in written:
+            file.replace(path.parent / file.name)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+@contextmanager
+def _scratch_folder_beside(path: Path) -> Iterator[Path]:
+    """Give a hidden empty folder on the disk of ``path``, removed at the end with what is left in it."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".meddenoise-", dir=path.parent))
+    except OSError as error:
+        raise OutputError(
+            f"The folder {path.parent} cannot be written to ({error.strerror or error}); choose another."
+        ) from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _image_of(volume: Volume) -> Any:
+    """Return the SimpleITK image of a volume."""
+    sitk = _import_sitk()
+    array = volume.array
+    if array.ndim != 3 or array.size == 0:
+        raise InputError(f"The array has the shape {array.shape}; a CT volume has slices, rows and columns.")
+    if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8 or array.dtype == np.float16:
+        raise InputError(f"Volume files hold no values of type {array.dtype}; convert them to float32.")
+    native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    image = sitk.GetImageFromArray(native, isVector=False)
+    image.SetSpacing(volume.spacing)
+    image.SetOrigin(volume.origin)
+    image.SetDirection(volume.direction)
+    return image
+
+
+def _read_image(path: Path) -> Volume:
+    """Read an image file through SimpleITK, its header first: no CT volume, no data read."""
+    sitk = _import_sitk()
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        with _quiet(sitk):
+            reader.ReadImageInformation()
+            _check_header(reader, path)
+            image = reader.Execute()
+    except RuntimeError as error:
+        raise InputError(
+            f"{path.name} cannot be read; it is damaged, incomplete or of another kind than its name says."
+        ) from error
+    return Volume(sitk.GetArrayFromImage(image), image.GetSpacing(), image.GetOrigin(), tuple(image.GetDirection()))
+
+
+def _check_header(reader: Any, path: Path) -> None:
+    """Refuse, by its header, a file that is not one 3-D volume of single real values, or is not complete."""
+    sitk = _import_sitk()
+    size = " x ".join(str(n) for n in reader.GetSize())
+    if reader.GetNumberOfComponents() != 1:
+        raise InputError(
+            f"{path.name} holds {reader.GetNumberOfComponents()} values in each voxel (a colour or vector image); "
+            "give a CT volume with one HU value in each voxel."
+        )
+    if reader.GetDimension() != 3:
+        raise InputError(
+            f"{path.name} has {reader.GetDimension()} dimensions ({size}); give a 3-D CT volume, one at a time."
+        )
+    if reader.GetPixelID() in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64):
+        raise InputError(f"{path.name} holds complex numbers; give a CT volume in HU.")
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        _check_nifti(reader, path)
+
+
+def _check_nifti(reader: Any, path: Path) -> None:
+    """Refuse two things that the NIfTI library lets pass silently: missing data, read as zeros, and a neighbour's data.
+
+    For ``a.nii.gz`` it takes the header from that file but the values from an ``a.nii`` beside it, where there is one.
+    """
+    if path.name.lower().endswith(".nii.gz") and path.with_name(path.name[: -len(".gz")]).exists():
+        raise InputError(
+            f"Beside {path.name} lies {path.name[: -len('.gz')]}, and NIfTI readers confuse the two; "
+            "rename or move one of them."
+        )
+    voxels = math.prod(reader.GetSize())
+    needed = float(reader.GetMetaData("vox_offset")) + voxels * int(reader.GetMetaData("bitpix")) / 8
+    try:
+        there = _bytes_in(path)
+    except (OSError, EOFError, zlib.error):  # gzip's own ways to say cut short or damaged
+        there = 0
+    if there < needed:
+        raise InputError(f"{path.name} is incomplete or damaged; copy or download it again.")
+
+
+def _bytes_in(path: Path) -> int:
+    """Return the size of a file, or of what is compressed in it, whose checksum is checked on the way."""
+    with path.open("rb") as file:
+        is_gzip = file.read(2) == b"\x1f\x8b"
+    if not is_gzip:
+        return path.stat().st_size
+    there = 0
+    with gzip.open(path) as stream:
+        while block := stream.read(1 << 20):
+            there += len(block)
+    return there
+
+
+def _extension(path: Path) -> str | None:
+    name = path.name.lower()
+    return next((extension for extension in EXTENSIONS if name.endswith(extension)), None)
+
+
+def _has_dicom_prefix(path: Path) -> bool:
+    """Return whether a file starts as DICOM part 10 says: 128 bytes, then DICM."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+@contextmanager
+def _quiet(sitk: Any) -> Iterator[None]:
+    """Keep ITK's warnings off the terminal; what matters is said in our own words."""
+    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(before)
+
+
+def _import_sitk() -> Any:
+    try:
+        import SimpleITK
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            "The Python package 'SimpleITK' is missing; install it to read and write volumes."
+        ) from error
+    return SimpleITK
