@@ -89,7 +89,7 @@ class Denoiser:
         :raises OutOfMemoryError: when the device has no room even for a single slice.
         """
         strength = check_strength(strength)
-        volume = _checked_volume(volume)
+        volume = checked_volume(volume)
         output = _checked_output(output, volume)
         not_finite = 0
         first = 0
@@ -176,7 +176,11 @@ def _not_finite(slice_hu: Array) -> int:
     return int(slice_hu.size - np.count_nonzero(np.isfinite(slice_hu)))
 
 
-def _checked_volume(volume: Any) -> Array:
+def checked_volume(volume: Any) -> Array:
+    """Return a volume as an array, without a copy where it is one already.
+
+    :raises InputError: when it is not a (k, j, i) array of integers or floats.
+    """
     array = np.asarray(volume)
     if array.dtype.kind not in "iuf":
         raise InputError(f"The volume is of type {array.dtype}; it must hold integers or floats in HU.")
