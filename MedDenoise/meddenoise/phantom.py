@@ -24,7 +24,7 @@ FIELD_OF_VIEW = 384.0
 LENGTH = 144.0
 MIN_SIZE = 64
 
-#: Labels; 0 is everything that is mixed (edges) or not listed.
+#: Labels; 0 is everything that is mixed (edges) or not listed (small vessels, cortical bone, skin).
 ORGANS = {
     "air": 1,
     "fat": 2,
@@ -36,14 +36,13 @@ ORGANS = {
     "kidney medulla": 8,
     "aorta": 9,
     "veins": 10,
-    "bone, trabecular": 11,
-    "bone, cortical": 12,
-    "bowel and stomach": 13,
-    "gas": 14,
-    "gallbladder": 15,
-    "liver lesion": 16,
-    "pancreas lesion": 17,
-    "lung": 18,
+    "trabecular bone": 11,
+    "bowel and stomach": 12,
+    "gas": 13,
+    "gallbladder": 14,
+    "liver lesion": 15,
+    "pancreas lesion": 16,
+    "lung": 17,
 }
 AIR, FAT, MUSCLE, LIVER, LUNG = -1000.0, -100.0, 55.0, 110.0, -850.0
 CORTICAL, TRABECULAR, DISC = 750.0, 200.0, 85.0
@@ -53,15 +52,15 @@ AORTA, VEIN, GAS, BOWEL_WALL = 160.0, 165.0, -950.0, 85.0
 LIVER_LESIONS: tuple[tuple[Point, float, float], ...] = (
     ((-104.0, -22.0, 3.0), 12.0, -25.0),
     ((-112.0, 14.0, 1.0), 15.0, -15.0),
-    ((-88.0, 34.0, 3.0), 8.0, -40.0),
+    ((-106.0, 37.0, 3.0), 8.0, -40.0),
     ((-80.0, -50.0, 4.0), 6.0, -40.0),
     ((-122.0, -4.0, 6.0), 4.0, -40.0),
-    ((-84.0, 2.0, 5.0), 8.0, 40.0),
+    ((-92.0, -1.0, 5.0), 8.0, 40.0),
     ((-95.0, -30.0, 30.0), 10.0, -15.0),
     ((-70.0, 38.0, 36.0), 6.0, -25.0),
     ((-108.0, 20.0, 27.0), 8.0, -25.0),
     ((20.0, -58.0, 33.0), 10.0, -40.0),
-    ((-100.0, 10.0, -24.0), 10.0, -25.0),
+    ((-108.0, 8.0, -24.0), 10.0, -25.0),
     ((-60.0, -20.0, 52.0), 12.0, -15.0),
 )
 PANCREAS_LESION: tuple[Point, float, float] = ((14.0, -13.0, 3.0), 13.0, -30.0)
@@ -378,8 +377,8 @@ def _ribs() -> list[_Part]:
 
     solid = _Solid(distance, _grown(_CAVITY, 12).box)
     return [
-        _Part(solid, CORTICAL - 50, "bone, cortical"),
-        _Part(_grown(solid, -1.6), TRABECULAR, "bone, trabecular", 8),
+        _Part(solid, CORTICAL - 50),
+        _Part(_grown(solid, -1.6), TRABECULAR, "trabecular bone", 8),
     ]
 
 
@@ -403,8 +402,8 @@ def _spine() -> list[_Part]:
         )
         for solid in (arch, body):
             parts += [
-                _Part(solid, CORTICAL, "bone, cortical"),
-                _Part(_grown(solid, -1.7), TRABECULAR, "bone, trabecular", 18),
+                _Part(solid, CORTICAL),
+                _Part(_grown(solid, -1.7), TRABECULAR, "trabecular bone", 18),
             ]
     canal = _column((0, 68), (9.5, 8), -1e4, 1e4)
     return [*parts, _Part(canal, -20), _Part(_grown(canal, -1.5), 15), _Part(_column((0, 68), (5, 4), -1e4, 1e4), 40)]
