@@ -16,6 +16,8 @@ from meddenoise.errors import InputError, InputWarning, MissingPackageError
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 #: Enhanced CT and Legacy Converted Enhanced CT: many slices in one file.
 ENHANCED_CT_STORAGE = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+DICOMDIR_STORAGE = "1.2.840.10008.1.3.10"
+_DAMAGED = "damaged DICOM files"
 
 _HEADER = [
     "SOPClassUID",
@@ -130,11 +132,12 @@ def scan(folder: str | Path) -> FolderContents:
     found: dict[str, Series] = {}
     damaged: list[Path] = []
     for path in [folder] if folder.is_file() else _files_below(folder):
-        header = _read_header(path, damaged)
-        kind = "files that are not DICOM" if header is None else _kind_other_than_ct(header)
+        header, kind = _read_header(path)
         if kind is not None:
             contents.others[kind] += 1
-        elif header is not None:
+            if kind == _DAMAGED:
+                damaged.append(path)
+        else:
             uid = str(header.get("SeriesInstanceUID") or "without UID")
             if uid not in found:
                 found[uid] = Series(uid, _text(header, "SeriesDescription"), _text(header, "SeriesNumber"), [])
@@ -175,28 +178,30 @@ def _files_below(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in sorted(names))
 
 
-def _read_header(path: Path, damaged: list[Path]) -> Any:
-    """Return the header; None for what is not DICOM, or is DICOM but damaged (then noted)."""
+def _read_header(path: Path) -> tuple[Any, str | None]:
+    """Return the header of a CT image and None, or None and the words for what else the file is."""
     pydicom = import_pydicom()
     try:
         with quiet_pydicom():
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_HEADER)
             for name in _HEADER:
                 header.get(name)  # values are parsed when asked for: a damaged one shows now
-            return header
+            kind = _kind_other_than_ct(header)
+            return (header, None) if kind is None else (None, kind)
     except pydicom.errors.InvalidDicomError:
-        return None
+        return None, "files that are not DICOM"
     except Exception:  # a damaged header fails in any way (struct, EOF, Unicode, ...), and must not stop the others
-        damaged.append(path)
-        return None
+        return None, _DAMAGED
 
 
 def _kind_other_than_ct(header: Any) -> str | None:
     """Return what a file is when it is not a CT image: words for the error message."""
+    if header.file_meta.get("MediaStorageSOPClassUID") == DICOMDIR_STORAGE:
+        return "DICOMDIR files"
     modality = _text(header, "Modality")
     sop_class = str(header.get("SOPClassUID", ""))
     if modality != "CT":
-        return f"{modality} files" if modality else "DICOM files of no modality"
+        return f"{modality} files" if modality else _DAMAGED  # every image names its modality
     if sop_class not in ("", CT_IMAGE_STORAGE, *ENHANCED_CT_STORAGE):
         return "screen captures or derived objects of a CT"
     if "LOCALIZER" in (header.get("ImageType") or []):

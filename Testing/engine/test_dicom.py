@@ -1,0 +1,479 @@
+"""DICOM series read into HU: the same on pydicom 2.4.4 (Slicer 5.10) and 3, and the same as ITK's own reader gives.
+
+The files are made here, in a way that both versions of pydicom understand.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from meddenoise.dicom import find_series, read_folder, read_series
+from meddenoise.dicom.pixels import in_smallest_exact_type
+from meddenoise.errors import InputError, InputWarning
+from meddenoise.volume_files import read_volume
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
+JPEG_LOSSLESS_SV1 = "1.2.840.10008.1.2.4.70"
+JPEG_LS = "1.2.840.10008.1.2.4.80"
+JPEG_2000_LOSSLESS = "1.2.840.10008.1.2.4.90"
+RLE = "1.2.840.10008.1.2.5"
+
+#: Odd sizes, so that rows and columns, and even and odd lengths, cannot be confused.
+ROWS, COLUMNS = 13, 17
+
+
+def ct_slice(k: int = 0, *, series_uid: str = "1.2.3.4", stored: np.ndarray | None = None, **changes: Any) -> Dataset:
+    """Return a CT slice 2.5 mm after the one before; ``changes`` by DICOM keyword, None takes an element out."""
+    if stored is None:
+        stored = np.random.default_rng(k).integers(0, 2500, (ROWS, COLUMNS)).astype(np.uint16)
+    values = {
+        "SOPClassUID": CT,
+        "SOPInstanceUID": generate_uid(),
+        "Modality": "CT",
+        "SeriesInstanceUID": series_uid,
+        "SeriesNumber": 3,
+        "SeriesDescription": "Abdomen",
+        "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
+        "ImagePositionPatient": [-100.5, -80.25, 40 + 2.5 * k],
+        "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+        "PixelSpacing": [0.8, 0.7],
+        "SliceThickness": 2.5,
+        "InstanceNumber": k + 1,
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "Rows": stored.shape[0],
+        "Columns": stored.shape[1],
+        "BitsAllocated": stored.dtype.itemsize * 8,
+        "BitsStored": stored.dtype.itemsize * 8,
+        "HighBit": stored.dtype.itemsize * 8 - 1,
+        "PixelRepresentation": int(stored.dtype.kind == "i"),
+        "RescaleSlope": "1",
+        "RescaleIntercept": "-1024",
+        "PixelData": stored.tobytes() + b"\0" * (stored.nbytes % 2),
+        **changes,
+    }
+    dataset = Dataset()
+    for name, value in values.items():
+        if value is not None:
+            setattr(dataset, name, value)
+    return dataset
+
+
+def write(dataset: Dataset, path: Path) -> Path:
+    """Write a dataset as a DICOM part 10 file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID", CT)
+    meta.MediaStorageSOPInstanceUID = dataset.get("SOPInstanceUID", "1.2.3")
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    file = FileDataset(str(path), dataset, preamble=b"\0" * 128, file_meta=meta)
+    if pydicom.__version__ < "3":
+        file.is_little_endian, file.is_implicit_VR = True, False
+        file.save_as(path, write_like_original=False)
+    else:
+        file.save_as(path, enforce_file_format=True)
+    return path
+
+
+def write_series(folder: Path, count: int = 5, **changes: Any) -> Path:
+    """Write a series whose files are named in an order that is not the slices'."""
+    for k in range(count):
+        write(ct_slice(k, **changes), folder / f"{(k * 7) % 11:03}.dcm")
+    return folder
+
+
+def compress(path: Path, syntax: str) -> None:
+    """Compress a file in place with GDCM."""
+    import gdcm
+
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change = gdcm.ImageChangeTransferSyntax()
+    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(syntax)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer = gdcm.ImageWriter()
+    writer.SetFileName(str(path))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+    assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == syntax
+
+
+def itk_reads(paths: list[Path]) -> Any:
+    """Return the image that ITK and its own GDCM make of the files, in the order given."""
+    import SimpleITK
+
+    reader = SimpleITK.ImageSeriesReader()
+    reader.SetFileNames([str(path) for path in paths])
+    return reader.Execute()
+
+
+def assert_same_as_itk(volume: Any, paths: list[Path]) -> None:
+    import SimpleITK
+
+    image = itk_reads(paths)
+    expected = SimpleITK.GetArrayFromImage(image).astype(np.float64)
+    # 1e-3 HU: the rounding of float32, where the rescale gives fractions
+    np.testing.assert_allclose(volume.array, expected, rtol=0, atol=0 if volume.array.dtype == np.int16 else 1e-3)
+    np.testing.assert_allclose(volume.origin, image.GetOrigin(), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(volume.spacing, image.GetSpacing(), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(volume.direction, image.GetDirection(), rtol=0, atol=1e-9)
+
+
+# --- a series becomes a volume
+
+
+def test_slices_are_sorted_by_position_and_rescaled(tmp_path: Path):
+    volume = read_volume(write_series(tmp_path))
+    expected = [np.random.default_rng(k).integers(0, 2500, (ROWS, COLUMNS)) - 1024 for k in range(5)]
+    np.testing.assert_array_equal(volume.array, expected)
+    assert volume.array.dtype == np.int16
+    assert volume.spacing == (0.7, 0.8, 2.5)
+    assert volume.origin == (-100.5, -80.25, 40)
+    assert volume.direction == (1, 0, 0, 0, 1, 0, 0, 0, 1)
+
+
+OBLIQUE = [0.8, 0.6, 0, 0, 0, -1]  # normal (-0.6, 0.8, 0)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "step"),
+    [
+        ([1, 0, 0, 0, 1, 0], (0, 0, 2.5)),
+        ([1, 0, 0, 0, 1, 0], (0, 0, -2.5)),
+        ([-1, 0, 0, 0, 1, 0], (0, 0, 2.5)),
+        (OBLIQUE, (-1.5, 2.0, 0)),
+        (OBLIQUE, (1.5, -2.0, 0)),
+    ],
+    ids=["axial", "from head to feet", "prone", "oblique", "oblique, backwards"],
+)
+def test_geometry_is_what_itk_says(tmp_path: Path, orientation: list[float], step: tuple[float, ...]):
+    for k in range(4):
+        position = [round(10 + k * d, 6) for d in step]
+        write(ct_slice(k, ImageOrientationPatient=orientation, ImagePositionPatient=position), tmp_path / f"{k}.dcm")
+    (series,) = find_series(tmp_path)
+    volume = read_series(series)
+    normal = np.cross(orientation[:3], orientation[3:])
+    paths = [tmp_path / f"{k}.dcm" for k in range(4)]
+    assert_same_as_itk(volume, paths if np.dot(normal, step) > 0 else paths[::-1])
+    assert np.linalg.det(np.reshape(volume.direction, (3, 3))) == pytest.approx(1)
+
+
+def test_each_slice_has_its_own_rescale(tmp_path: Path):
+    stored = np.full((ROWS, COLUMNS), 1000, np.uint16)
+    write(ct_slice(0, stored=stored, RescaleIntercept="-1000"), tmp_path / "0.dcm")
+    write(ct_slice(1, stored=stored, RescaleSlope="2", RescaleIntercept="-1024"), tmp_path / "1.dcm")
+    np.testing.assert_array_equal(read_folder(tmp_path).array[:, 0, 0], [0, 976])
+
+
+def with_raw_text(path: Path, tag: tuple[int, int], text: bytes) -> None:
+    """Put text into a DS element as it is: pydicom writes no text that it finds odd."""
+    data = path.read_bytes()
+    head = struct.pack("<HH", *tag) + b"DS"
+    start = data.index(head)
+    (length,) = struct.unpack_from("<H", data, start + 6)
+    text += b" " * (len(text) % 2)
+    path.write_bytes(data[: start + 6] + struct.pack("<H", len(text)) + text + data[start + 8 + length :])
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept", "hu_of_1000"),
+    [
+        (b"001.000000E+00", b"-01.024000E+03", -24),
+        (b" 1 ", b"-1024 ", -24),
+        (b"1.0002441", b"-1024", 1000 * 1.0002441 - 1024),
+        (b"0.5", b"-1000", -500),
+        (b"0.5", b"-1000.25", -500.25),
+    ],
+)
+def test_rescale_as_scanners_write_it(tmp_path: Path, slope: bytes, intercept: bytes, hu_of_1000: float):
+    stored = np.full((ROWS, COLUMNS), 1000, np.uint16)
+    path = write(ct_slice(stored=stored), tmp_path / "0.dcm")
+    with_raw_text(path, (0x0028, 0x1053), slope)
+    with_raw_text(path, (0x0028, 0x1052), intercept)
+    array = read_volume(path).array
+    assert array.dtype == (np.int16 if hu_of_1000 == int(hu_of_1000) else np.float32)
+    np.testing.assert_array_equal(array, np.full((1, ROWS, COLUMNS), hu_of_1000, array.dtype))
+    assert_same_as_itk_values(array, path)
+
+
+def assert_same_as_itk_values(array: np.ndarray, path: Path) -> None:
+    import SimpleITK
+
+    expected = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path))).astype(np.float64)
+    np.testing.assert_allclose(array.reshape(expected.shape), expected, rtol=0, atol=1e-3)
+
+
+def test_fractions_in_one_slice_make_the_volume_float_and_change_no_other(tmp_path: Path):
+    write_series(tmp_path, 3)
+    with_raw_text(tmp_path / "007.dcm", (0x0028, 0x1053), b"1.0002441")
+    volume = read_folder(tmp_path)
+    assert volume.array.dtype == np.float32
+    # file by file: ITK's series reader takes the type of the first slice and truncates the others to it
+    for k, path in enumerate(sorted(tmp_path.iterdir(), key=z_of)):
+        assert_same_as_itk_values(volume.array[k], path)
+
+
+def z_of(path: Path) -> float:
+    return float(pydicom.dcmread(path).ImagePositionPatient[2])
+
+
+def test_padding_comes_as_it_is(tmp_path: Path):
+    stored = np.zeros((ROWS, COLUMNS), np.int16)
+    stored[0] = -2000
+    # 63536 is -2000 read as unsigned: real GE series say so
+    path = write(ct_slice(stored=stored, PixelPaddingValue=-2000), tmp_path / "0.dcm")
+    array = read_volume(path).array
+    assert array[0, 0, 0] == -3024
+    assert array[0, 1, 0] == -1024
+    assert array.dtype == np.int16
+
+
+def test_bits_that_are_not_stored_do_not_count(tmp_path: Path):
+    unsigned = np.full((ROWS, COLUMNS), 0xF000 | 1000, np.uint16)  # an old overlay in the upper 4 bits
+    signed = np.full((ROWS, COLUMNS), 0x0FFF, np.uint16).view(np.int16)  # -1 in 12 bits, the sign not carried up
+    bits = {"BitsStored": 12, "HighBit": 11}
+    for k, stored in enumerate((unsigned, signed)):
+        write(ct_slice(k, stored=stored, **bits), tmp_path / f"{k}.dcm")
+    volume = read_folder(tmp_path)
+    np.testing.assert_array_equal(volume.array[:, 0, 0], [-24, -1025])
+    assert_same_as_itk(volume, [tmp_path / "0.dcm", tmp_path / "1.dcm"])
+
+
+@pytest.mark.parametrize(
+    ("hu", "dtype"),
+    [
+        ([-1024.0, 3071.0], np.int16),
+        ([-32768.0, 32767.0], np.int16),
+        ([0.0, 32768.0], np.float32),
+        ([-32769.0, 0.0], np.float32),
+        ([0.0, 1e-3], np.float32),
+    ],
+)
+def test_hu_are_int16_only_where_nothing_is_lost(hu: list[float], dtype: type):
+    result = in_smallest_exact_type(np.array(hu))
+    assert result.dtype == dtype
+    np.testing.assert_allclose(result, hu, rtol=1e-7)
+
+
+@pytest.mark.parametrize("syntax", [JPEG_LOSSLESS_SV1, JPEG_LS, JPEG_2000_LOSSLESS, RLE])
+@pytest.mark.parametrize(
+    ("kind", "bits", "low", "high"),
+    [(np.uint16, 12, 0, 4096), (np.uint16, 16, 0, 65536), (np.int16, 16, -32768, 32768), (np.int16, 13, -4096, 4096)],
+    ids=["12 bits unsigned", "16 bits unsigned", "16 bits signed", "13 bits signed"],
+)
+def test_compressed_files_hold_the_same_hu(tmp_path: Path, syntax: str, kind: type, bits: int, low: int, high: int):
+    stored = np.random.default_rng(bits).integers(low, high, (ROWS, COLUMNS)).astype(kind)
+    stored[0, :2] = low, high - 1
+    bits_tags = {"BitsStored": bits, "HighBit": bits - 1}
+    path = write(ct_slice(stored=stored, RescaleIntercept="-1024", **bits_tags), tmp_path / "0.dcm")
+    compress(path, syntax)
+    array = read_volume(path).array
+    np.testing.assert_array_equal(array[0], stored.astype(np.int64) - 1024)
+    assert_same_as_itk_values(array, path)
+
+
+def test_files_of_other_software_read_as_itk_reads_them():
+    """CT_small.dcm, inside pydicom's wheel, was written by a GE scanner."""
+    from pydicom.data import get_testdata_file
+
+    path = get_testdata_file("CT_small.dcm", download=False)
+    assert path is not None
+    array = read_volume(path).array
+    assert array.shape == (1, 128, 128)
+    assert_same_as_itk_values(array, Path(path))
+
+
+# --- what lies in a folder
+
+
+def test_only_ct_images_count(tmp_path: Path):
+    write_series(tmp_path / "deep" / "er", 3)
+    write(ct_slice(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), tmp_path / "scout.dcm")
+    write(ct_slice(SOPClassUID=SECONDARY_CAPTURE), tmp_path / "dose report")
+    write(ct_slice(SOPClassUID=RT_STRUCTURE_SET, Modality="RTSTRUCT", PixelData=None), tmp_path / "rs.dcm")
+    (tmp_path / "README.txt").write_text("Read me.")
+    (series,) = find_series(tmp_path)
+    assert (series.uid, series.description, series.number, len(series.slices)) == ("1.2.3.4", "Abdomen", "3", 3)
+
+
+def test_a_folder_without_ct_says_what_it_holds(tmp_path: Path):
+    write(ct_slice(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), tmp_path / "scout.dcm")
+    write(ct_slice(Modality="MR"), tmp_path / "mr.dcm")
+    (tmp_path / "README.txt").write_text("Read me.")
+    with pytest.raises(InputError, match="no CT series") as caught:
+        read_folder(tmp_path)
+    for words in ("1 CT localizers", "1 MR files", "1 files that are not DICOM"):
+        assert words in str(caught.value)
+    with pytest.raises(InputError, match=r"no CT series.* no files"):
+        read_folder(tmp_path_empty(tmp_path))
+
+
+def tmp_path_empty(tmp_path: Path) -> Path:
+    (tmp_path / "empty").mkdir()
+    return tmp_path / "empty"
+
+
+def test_of_several_series_none_is_chosen_silently(tmp_path: Path):
+    write_series(tmp_path / "a", 3)
+    write_series(tmp_path / "b", 4, series_uid="1.2.3.5", SeriesDescription="Lung")
+    with pytest.raises(InputError, match="2 CT series") as caught:
+        read_volume(tmp_path)
+    for words in ("--series", "1.2.3.4", "1.2.3.5", "'Abdomen', 3 slices", "'Lung', 4 slices"):
+        assert words in str(caught.value)
+    assert read_volume(tmp_path, series_uid="1.2.3.5").array.shape[0] == 4
+    with pytest.raises(InputError, match=r"no CT series 9\.9.*Lung"):
+        read_volume(tmp_path, series_uid="9.9")
+
+
+def test_a_damaged_file_is_reported_and_the_gap_it_leaves_is_noticed(tmp_path: Path):
+    write_series(tmp_path, 5)
+    victim = next(path for path in tmp_path.iterdir() if z_of(path) == 45)
+    victim.write_bytes(victim.read_bytes()[:200])
+    with (
+        pytest.warns(InputWarning, match="1 DICOM files cannot be read"),
+        pytest.raises(InputError, match="misses slices"),
+    ):
+        read_folder(tmp_path)
+
+
+def test_missing_folder():
+    with pytest.raises(InputError, match="no file or folder"):
+        find_series("/nowhere/at/all")
+
+
+# --- what is refused, by name
+
+
+def replace_slice(folder: Path, k: int, **changes: Any) -> None:
+    for path in folder.iterdir():
+        if pydicom.dcmread(path).InstanceNumber == k + 1:
+            write(ct_slice(k, **changes), path)
+
+
+WIDE = np.zeros((ROWS, COLUMNS + 1), np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"ImagePositionPatient": [-100.5, -80.25, 40]}, "at the position of another one"),
+        ({"ImagePositionPatient": [-100.5, -80.25, 46.0]}, "uneven slice spacing"),
+        ({"ImageOrientationPatient": [0, 1, 0, -1, 0, 0]}, "different orientations"),
+        ({"PixelSpacing": [0.9, 0.7]}, "different pixel spacings"),
+        ({"stored": WIDE}, "different sizes"),
+        ({"ImagePositionPatient": [-100, -80.25, 45]}, "shifted sideways"),
+        ({"ImagePositionPatient": None}, "where its slices lie"),
+        ({"ImageOrientationPatient": None}, "different orientations"),
+        ({"SOPClassUID": ENHANCED_CT}, "enhanced multi-frame"),
+        ({"NumberOfFrames": 2}, "enhanced multi-frame"),
+        ({"RescaleSlope": None}, "no rescale slope"),
+        ({"RescaleIntercept": ""}, "no rescale slope"),
+        ({"RescaleSlope": "0"}, "impossible rescale"),
+        ({"RescaleType": "MGML"}, "in 'MGML', not in HU"),
+        ({"PixelData": None}, "holds no image"),
+        ({"PixelData": b"\0\0"}, "damaged, incomplete"),
+        ({"SamplesPerPixel": 3}, "colour image"),
+    ],
+)
+def test_one_slice_that_does_not_fit(tmp_path: Path, change: dict[str, Any], words: str):
+    write_series(tmp_path, 5)
+    replace_slice(tmp_path, 2, **change)
+    with pytest.raises(InputError, match=words) as caught:
+        read_folder(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"PixelSpacing": None}, "how large its pixels are"),
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "impossible orientation"),
+        ({"ImageOrientationPatient": None}, "where its slices lie"),
+        ({"ImagePositionPatient": [0, 0, 0]}, "4 slices at the position of another one"),
+    ],
+)
+def test_whole_series_refused(tmp_path: Path, change: dict[str, Any], words: str):
+    with pytest.raises(InputError, match=words):
+        read_folder(write_series(tmp_path, 5, **change))
+
+
+def test_missing_slice(tmp_path: Path):
+    write_series(tmp_path, 5)
+    next(path for path in tmp_path.iterdir() if z_of(path) == 45).unlink()
+    with pytest.raises(InputError, match=r"misses slices: .* 2\.5 mm apart there are 1 wider gaps, the first of 5 mm"):
+        read_folder(tmp_path)
+
+
+def test_gantry_tilt(tmp_path: Path):
+    for k in range(5):  # tilted about x by 10 degrees, moved along the table
+        tilt = np.deg2rad(10)
+        orientation = [1, 0, 0, 0, round(float(np.cos(tilt)), 6), round(float(np.sin(tilt)), 6)]
+        write(ct_slice(k, ImageOrientationPatient=orientation), tmp_path / f"{k}.dcm")
+    with pytest.raises(InputError, match="gantry tilt of about 10 degrees"):
+        read_folder(tmp_path)
+
+
+@pytest.mark.parametrize("errors", [[0, 0.04, -0.04, 0.04, 0], [0, 0.01, 0.0, -0.01, 0]])
+def test_positions_rounded_by_the_scanner_are_accepted(tmp_path: Path, errors: list[float]):
+    for k, error in enumerate(errors):
+        write(ct_slice(k, ImagePositionPatient=[0, 0, 2.5 * k + error]), tmp_path / f"{k}.dcm")
+    assert read_folder(tmp_path).spacing[2] == pytest.approx(2.5)
+
+
+def test_a_single_slice_without_a_position_is_read_with_a_warning(tmp_path: Path):
+    path = write(ct_slice(ImagePositionPatient=None, ImageOrientationPatient=None), tmp_path / "0.dcm")
+    with pytest.warns(InputWarning, match="put at the origin"):
+        volume = read_volume(path)
+    assert volume.array.shape == (1, ROWS, COLUMNS)
+    assert (volume.origin, volume.spacing) == ((0, 0, 0), (0.7, 0.8, 2.5))
+
+
+@pytest.mark.parametrize("syntax", [JPEG_LS, JPEG_2000_LOSSLESS, JPEG_LOSSLESS_SV1, RLE])
+def test_a_file_cut_short(tmp_path: Path, syntax: str):
+    stored = np.random.default_rng(0).integers(0, 4096, (64, 64)).astype(np.uint16)
+    path = write(ct_slice(stored=stored), tmp_path / "0.dcm")
+    compress(path, syntax)
+    path.write_bytes(path.read_bytes()[:-3000])
+    with pytest.raises(InputError):
+        read_volume(path)
+
+
+def test_reading_leaves_warnings_of_the_caller_alone(tmp_path: Path):
+    write_series(tmp_path, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        before = list(warnings.filters)
+        read_folder(tmp_path)
+        assert warnings.filters == before
+
+
+# --- real CT
+
+
+@pytest.mark.parametrize("name", ["test/stage2-crc-005", "test/kits-00072", "train/rider-0117"])
+def test_real_series_are_what_itk_reads(ct_data: Path, name: str):
+    (series,) = find_series(ct_data / name)
+    assert_same_as_itk(read_series(series), sorted((item.path for item in series.slices), key=z_of))
+
+
+def test_real_slices_with_every_slope_and_intercept(ct_data: Path):
+    folder = ct_data / "validation" / "tcga-lung"
+    with pytest.raises(InputError, match="23 CT series"):
+        read_folder(folder)
+    for series in find_series(folder)[::4]:
+        assert_same_as_itk_values(read_series(series).array, series.slices[0].path)
