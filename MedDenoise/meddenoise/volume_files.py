@@ -188,19 +188,16 @@ def _read_image(path: Path) -> Volume:
 
 def _check_header(reader: Any, path: Path) -> None:
     """Refuse, by its header, a file that is not one 3-D volume of single real values, or is not complete."""
-    sitk = _import_sitk()
     size = " x ".join(str(n) for n in reader.GetSize())
     if reader.GetNumberOfComponents() != 1:
         raise InputError(
-            f"{path.name} holds {reader.GetNumberOfComponents()} values in each voxel (a colour or vector image); "
+            f"{path.name} holds {reader.GetNumberOfComponents()} values in each voxel (a colour, vector or complex image); "
             "give a CT volume with one HU value in each voxel."
         )
     if reader.GetDimension() != 3:
         raise InputError(
             f"{path.name} has {reader.GetDimension()} dimensions ({size}); give a 3-D CT volume, one at a time."
         )
-    if reader.GetPixelID() in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64):
-        raise InputError(f"{path.name} holds complex numbers; give a CT volume in HU.")
     if path.name.lower().endswith((".nii", ".nii.gz")):
         _check_nifti(reader, path)
 
