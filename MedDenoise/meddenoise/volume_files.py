@@ -91,7 +91,7 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
     if _extension(path) is None:
         raise OutputError(f"A volume cannot be written as {path.name}; give an output file ending in {_SUGGESTION}.")
     if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already; choose another name, or allow it to be overwritten.")
+        raise OutputError(f"{path} exists already; choose another name, or allow it to be overwritten (--overwrite).")
     if not path.parent.is_dir():
         raise OutputError(f"The folder {path.parent} does not exist; make it first, or choose another.")
     with _scratch_folder_beside(path):
@@ -130,7 +130,9 @@ def _move_into_place(folder: Path, path: Path, overwrite: bool) -> None:
     written = sorted(folder.iterdir(), key=lambda file: file.name == path.name)
     taken = [path.parent / file.name for file in written if (path.parent / file.name).exists()]
     if taken and not overwrite:
-        raise OutputError(f"{taken[0]} exists already; choose another name, or allow it to be overwritten.")
+        raise OutputError(
+            f"{taken[0]} exists already; choose another name, or allow it to be overwritten (--overwrite)."
+        )
     try:
         for file in written:
             file.replace(path.parent / file.name)
@@ -191,7 +193,7 @@ def _check_header(reader: Any, path: Path) -> None:
     size = " x ".join(str(n) for n in reader.GetSize())
     if reader.GetNumberOfComponents() != 1:
         raise InputError(
-            f"{path.name} holds {reader.GetNumberOfComponents()} values in each voxel (a colour, vector or complex image); "
+            f"{path.name} holds {reader.GetNumberOfComponents()} values in each voxel (a colour or vector image); "
             "give a CT volume with one HU value in each voxel."
         )
     if reader.GetDimension() != 3:
