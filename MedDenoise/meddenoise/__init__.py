@@ -28,14 +28,14 @@ __all__ = [
 if TYPE_CHECKING:
     from meddenoise.catalogue import shipped_models
     from meddenoise.denoiser import Denoiser
-    from meddenoise.noise import estimate_noise
+    from meddenoise.noise_estimate import estimate_noise
     from meddenoise.strength import blend
     from meddenoise.volume_files import read_volume, write_volume
 
 _HOMES = {
     "Denoiser": "denoiser",
     "blend": "strength",
-    "estimate_noise": "noise",
+    "estimate_noise": "noise_estimate",
     "read_volume": "volume_files",
     "shipped_models": "catalogue",
     "write_volume": "volume_files",

@@ -1,4 +1,4 @@
-"""How far an image is from its reference: RMSE and bias in HU; PSNR and SSIM in a display window, which must be told."""
+"""How far an image is from its reference: RMSE and bias in HU; PSNR and SSIM in a display window that is told."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def bias(reference: Any, image: Any, mask: Any = None) -> float:
     return total / _counted(count)
 
 
-def psnr(reference: Any, image: Any, window: Window = ABDOMEN) -> float:
+def psnr(reference: Any, image: Any, window: Window) -> float:
     """Return the peak signal-to-noise ratio in a window, in dB: ``20 log10(width / RMSE)``, both images clipped to it.
 
     One mean square error over the whole volume, not a mean of the slices' PSNR. Identical images give infinity.
@@ -79,11 +79,11 @@ def psnr(reference: Any, image: Any, window: Window = ABDOMEN) -> float:
     return 20 * math.log10(window.width / error) if error != 0 else math.inf
 
 
-def ssim(reference: Any, image: Any, window: Window = ABDOMEN) -> float:
+def ssim(reference: Any, image: Any, window: Window) -> float:
     """Return the structural similarity in a window (1: the same): 2-D SSIM of each slice, mean over the slices.
 
     As Wang et al. (IEEE TIP 2004): Gaussian weights of SD 1.5 pixels over 11 x 11, population covariance, K1 = 0.01,
-    K2 = 0.03; the data range is the window's width, and both images are clipped to the window. Computed by scikit-image.
+    K2 = 0.03; the data range is the window's width, and both images are clipped to it. Computed by scikit-image.
 
     :param reference: (k, j, i) or one slice (j, i), HU, at least 11 x 11 pixels.
     :param image: same shape.
