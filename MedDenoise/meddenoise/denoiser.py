@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from meddenoise.arrays import Array, checked_volume, rounded_to
 from meddenoise.catalogue import DEFAULT_MODEL, find_model
 from meddenoise.devices import choose_device, has_fast_bfloat16, import_torch
 from meddenoise.errors import Cancelled, InputError, InputWarning, OutOfMemoryError
@@ -17,7 +18,6 @@ from meddenoise.intensity import from_network, kept_as_is, to_network
 from meddenoise.strength import blend_slice, check_strength
 from meddenoise.weights import load_network
 
-Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -160,12 +160,8 @@ def _subtract(original: Array, noise: npt.NDArray[np.float32]) -> Array:
     wide: Any = np.float64 if original.dtype.itemsize > 4 else np.float32
     result = original.astype(wide) - noise
     keep = kept_as_is(original)
-    if np.issubdtype(original.dtype, np.integer):
-        limits = np.iinfo(original.dtype)
-        result[keep] = 0  # may not fit the type; put back below
-        denoised: Array = np.clip(np.rint(result), limits.min, limits.max).astype(original.dtype)
-    else:
-        denoised = result.astype(original.dtype)
+    result[keep] = 0  # may be NaN or not fit the type; put back below
+    denoised = rounded_to(original.dtype, result)
     denoised[keep] = original[keep]
     return denoised
 
@@ -174,21 +170,6 @@ def _not_finite(slice_hu: Array) -> int:
     if np.issubdtype(slice_hu.dtype, np.integer):
         return 0
     return int(slice_hu.size - np.count_nonzero(np.isfinite(slice_hu)))
-
-
-def checked_volume(volume: Any) -> Array:
-    """Return a volume as an array, without a copy where it is one already.
-
-    :raises InputError: when it is not a (k, j, i) array of integers or floats.
-    """
-    array = np.asarray(volume)
-    if array.dtype.kind not in "iuf":
-        raise InputError(f"The volume is of type {array.dtype}; it must hold integers or floats in HU.")
-    if array.ndim != 3:
-        raise InputError(f"The array has {array.ndim} dimensions; a CT volume has 3: slices, rows, columns.")
-    if array.size == 0:
-        raise InputError(f"The volume is empty (shape {array.shape}).")
-    return array
 
 
 def _checked_output(output: Array | None, volume: Array) -> Array:

@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from meddenoise.arrays import Array, rounded_to
 from meddenoise.errors import InputError
 
 
@@ -22,11 +22,11 @@ def check_strength(strength: float) -> float:
 
 
 def blend(
-    original: npt.NDArray[Any],
-    denoised: npt.NDArray[Any],
+    original: Array,
+    denoised: Array,
     strength: float,
-    out: npt.NDArray[Any] | None = None,
-) -> npt.NDArray[Any]:
+    out: Array | None = None,
+) -> Array:
     """Mix a volume with its fully denoised copy: ``original + strength * (denoised - original)``.
 
     Bias and the removed noise are linear in the strength, so that a change after the run needs no second run.
@@ -54,7 +54,7 @@ def blend(
     return out
 
 
-def blend_slice(original: npt.NDArray[Any], denoised: npt.NDArray[Any], strength: float) -> npt.NDArray[Any]:
+def blend_slice(original: Array, denoised: Array, strength: float) -> Array:
     """Mix one slice, as :func:`blend` does."""
     if strength == 0:
         return original
@@ -66,10 +66,7 @@ def blend_slice(original: npt.NDArray[Any], denoised: npt.NDArray[Any], strength
     with np.errstate(invalid="ignore"):  # infinity - infinity, put right below
         mixed = before + wide(strength) * (denoised.astype(wide) - before)
     unchanged = denoised == original  # covers infinities, too
-    if np.issubdtype(original.dtype, np.integer):
-        mixed[unchanged] = 0  # a value beyond the float's integers would not come back exactly, nor fit
-        result: npt.NDArray[Any] = np.rint(mixed).astype(original.dtype)
-    else:
-        result = mixed.astype(original.dtype)
+    mixed[unchanged] = 0  # may be NaN, or beyond the integers that a float holds; put back below
+    result = rounded_to(original.dtype, mixed)
     result[unchanged] = original[unchanged]
     return result

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from meddenoise.denoiser import checked_volume
+from meddenoise.arrays import checked_volume
 from meddenoise.errors import InputError, OutputError
 from meddenoise.exchange_files import read_volume_file, write_volume_file
 from meddenoise.protocol import JobMessage
