@@ -1,0 +1,63 @@
+"""What the shipped models promise: noise removed, HU kept, clean images left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from meddenoise.catalogue import shipped_models
+from meddenoise.denoiser import BFLOAT16_TOLERANCE_HU, Denoiser
+from meddenoise.devices import has_fast_bfloat16
+from meddenoise.metrics import ABDOMEN, bias, psnr, rmse
+from meddenoise.noise import add_correlated_noise, add_gaussian_noise
+from meddenoise.phantom import Phantom, numerical_abdomen
+from meddenoise.volume_files import read_volume
+
+NAMES = [model.name for model in shipped_models()]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def denoiser(request: pytest.FixtureRequest) -> Denoiser:
+    return Denoiser(request.param, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def abdomen() -> Phantom:
+    return numerical_abdomen(slices=3)
+
+
+@pytest.fixture(scope="module")
+def patient(ct_data: Path) -> np.ndarray:
+    """Return every fifth slice of a test patient, with noise of its own of about 9 HU."""
+    return read_volume(ct_data / "test" / "crlm-ct-1004").array[::5]
+
+
+def test_a_clean_image_is_left_alone(denoiser: Denoiser, abdomen: Phantom) -> None:
+    result = denoiser.denoise(abdomen.hu)
+    assert rmse(abdomen.hu, result) < 2
+    for name, label in abdomen.organs.items():
+        assert abs(bias(abdomen.hu, result, abdomen.labels == label)) < 1, name
+
+
+@pytest.mark.parametrize(("correlated", "gain_db"), [(False, 4.0), (True, 2.5)], ids=["white", "correlated"])
+def test_a_patient_gets_better_and_hu_stay(
+    denoiser: Denoiser, patient: np.ndarray, correlated: bool, gain_db: float
+) -> None:
+    add_noise = add_correlated_noise if correlated else add_gaussian_noise
+    noisy = add_noise(patient, 25, seed=1)
+    result = denoiser.denoise(noisy)
+    assert psnr(patient, result, ABDOMEN) >= psnr(patient, noisy, ABDOMEN) + gain_db
+    tissue = (patient > -150) & (patient < 250)
+    assert abs(bias(patient, result, tissue)) < 2
+    assert abs(bias(patient, result, patient > -1200)) < 2
+
+
+@pytest.mark.skipif(not has_fast_bfloat16("cpu"), reason="this processor has no bfloat16 instructions")
+def test_bfloat16_stays_within_60_db_of_float32(abdomen: Phantom) -> None:
+    for name in NAMES:
+        noisy = add_correlated_noise(abdomen.hu, 25, seed=2)[1:2].astype(np.float32)
+        exact = Denoiser(name, device="cpu", precision="float32").denoise(noisy)
+        fast = Denoiser(name, device="cpu", precision="bfloat16").denoise(noisy)
+        assert 0 < rmse(exact, fast) <= BFLOAT16_TOLERANCE_HU
