@@ -151,9 +151,9 @@ class Worker:
         from meddenoise.denoiser import Denoiser
         from meddenoise.devices import import_torch
 
+        path = find_model(job.model).path  # before torch, which takes seconds to import
         if self._own_threads is None:
             self._own_threads = import_torch().get_num_threads()
-        path = find_model(job.model).path
         changed = path.stat().st_mtime_ns if path.exists() else None  # a file of the user's own may be trained anew
         key = (path, changed, job.device, job.threads)
         if self._denoiser is None or key != self._denoiser_key:
