@@ -1,0 +1,77 @@
+"""Patches drawn from prepared slices: the cleanest targets most often, body rather than air."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from meddenoise.errors import InputError
+from torch import Tensor
+
+from meddenoise_training.config import DataConfig
+from meddenoise_training.manifest import Slice, open_slices, read_manifest
+
+#: Added to each target's SD before weighting by 1/SD^2: below it an estimate tells more about anatomy than about noise.
+SD_FLOOR_HU = 6.0
+BODY_ABOVE_HU = -900.0
+_TRIES = 4
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Targets (n, 1, patch, patch) float32 HU and the noise they carry, (n,) HU."""
+
+    target: Tensor
+    target_sd: Tensor
+
+
+class Patches:
+    """Random patches of the train split of a prepared folder, flipped and turned at random."""
+
+    def __init__(self, prepared: Path, config: DataConfig) -> None:
+        manifest = read_manifest(prepared)
+        if config.patch > min(manifest.size):
+            raise InputError(f"Patches of {config.patch} do not fit into slices of {manifest.size}.")
+        self._config = config
+        self._slices = open_slices(prepared, "train", manifest)
+        entries = manifest.splits["train"]
+        self._sd = np.array([e.noise_sd for e in entries], dtype=np.float32)
+        self._ct = _probabilities(entries, synthetic=False)
+        self._synthetic = _probabilities(entries, synthetic=True)
+        if config.synthetic_share > 0 and not self._synthetic.any():
+            raise InputError(
+                "The prepared folder has no synthetic slices; prepare with --synthetic or set synthetic_share = 0."
+            )
+
+    def draw(self, rng: np.random.Generator) -> Batch:
+        """Draw a batch; it depends on the generator alone."""
+        n = self._config.batch
+        patches, sd = [], []
+        for _ in range(n):
+            synthetic = rng.random() < self._config.synthetic_share
+            index = int(rng.choice(len(self._sd), p=self._synthetic if synthetic else self._ct))
+            patches.append(self._patch(index, rng))
+            sd.append(self._sd[index])
+        target = torch.from_numpy(np.stack(patches).astype(np.float32)).unsqueeze(1)
+        return Batch(target, torch.from_numpy(np.array(sd)))
+
+    def _patch(self, index: int, rng: np.random.Generator) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
+        size = self._config.patch
+        image = self._slices[index]
+        for _ in range(_TRIES):
+            top, left = (int(rng.integers(n - size + 1)) for n in image.shape)
+            patch = image[top : top + size, left : left + size]
+            if (patch[::8, ::8] > BODY_ABOVE_HU).mean() > 0.5 or rng.random() < self._config.air_share:
+                break
+        patch = np.rot90(patch, int(rng.integers(4)))
+        return patch[:, ::-1] if rng.random() < 0.5 else patch
+
+
+def _probabilities(entries: list[Slice], *, synthetic: bool) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Return how often each slice is drawn among those of its kind; all zeros when there are none."""
+    weight = np.array(
+        [(e.kind == "synthetic") == synthetic and 1 / (e.noise_sd**2 + SD_FLOOR_HU**2) for e in entries], dtype=float
+    )
+    return weight / (weight.sum() or 1.0)

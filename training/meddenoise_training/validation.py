@@ -1,0 +1,108 @@
+"""Figures on validation patients, with noise of fixed seeds: the same slices and the same noise every time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from meddenoise.intensity import from_network, to_network
+from meddenoise.metrics import ABDOMEN, bias, psnr, rmse
+from torch import Tensor, nn
+
+from meddenoise_training.manifest import open_slices, read_manifest
+from meddenoise_training.noise.correlated import SHARP, SMOOTH, Kernel, correlated_noise
+from meddenoise_training.noise.gaussian import gaussian_noise
+
+#: The noise added for the figures, HU.
+NOISE_SD_HU = 25.0
+BODY_ABOVE_HU = -900.0
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one kind of slice with one kind of noise: means over the slices.
+
+    :param rmse_before: HU, noisy against reference; ``rmse`` denoised against reference.
+    :param psnr_before: dB in the abdomen window; ``psnr`` denoised.
+    :param bias: HU, mean of denoised minus reference within the body.
+    """
+
+    name: str
+    rmse_before: float
+    rmse: float
+    psnr_before: float
+    psnr: float
+    bias: float
+
+
+class Validation:
+    """Validation slices of a prepared folder, spread evenly, with their noise."""
+
+    def __init__(self, prepared: Path, slices: int) -> None:
+        manifest = read_manifest(prepared)
+        stack = open_slices(prepared, "validation", manifest)
+        entries = manifest.splits["validation"]
+        self._groups: dict[str, list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]] = {}
+        for name, synthetic in (("ct", False), ("synthetic", True)):
+            indices = [i for i, e in enumerate(entries) if (e.kind == "synthetic") == synthetic]
+            chosen = indices[:: max(1, -(-len(indices) // slices))][:slices]
+            self._groups[name] = [stack[i].astype(np.float32) for i in chosen]
+
+    def figures(self, network: nn.Module) -> list[Figures]:
+        """Denoise and measure; synthetic slices, being noise-free, are given without added noise as well."""
+        result = []
+        for group, references in self._groups.items():
+            for name, noise in _NOISES.items():
+                if references and (group == "synthetic" or name != "none"):
+                    result.append(_measure(f"{group}, {name}", network, references, noise))
+        return result
+
+
+def _white(height: int, width: int, generator: torch.Generator) -> Tensor:
+    return gaussian_noise(torch.tensor([NOISE_SD_HU]), height, width, generator)
+
+
+def _shaped(kernel: Kernel) -> Callable[[int, int, torch.Generator], Tensor]:
+    values = [torch.tensor([v]) for v in (NOISE_SD_HU, kernel.mean_frequency, kernel.order, kernel.ramp)]
+    return lambda height, width, generator: correlated_noise(*values, height, width, generator)
+
+
+def _none(height: int, width: int, generator: torch.Generator) -> Tensor:
+    return torch.zeros(1, 1, height, width)
+
+
+_NOISES: dict[str, Callable[[int, int, torch.Generator], Tensor]] = {
+    "white": _white,
+    "smooth": _shaped(SMOOTH),
+    "sharp": _shaped(SHARP),
+    "none": _none,
+}
+
+
+def _measure(
+    name: str,
+    network: nn.Module,
+    references: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]],
+    noise: Callable[[int, int, torch.Generator], Tensor],
+) -> Figures:
+    rows = []
+    for number, reference in enumerate(references):
+        added = noise(*reference.shape, torch.Generator().manual_seed(number))[0, 0].numpy()
+        noisy = reference + added
+        with torch.inference_mode():
+            x = torch.from_numpy(to_network(noisy))[None, None].to(next(network.parameters()).device)
+            denoised = from_network(network(x)[0, 0].float().cpu().numpy())
+        body = reference > BODY_ABOVE_HU
+        rows.append(
+            (
+                rmse(reference, noisy),
+                rmse(reference, denoised),
+                psnr(reference, noisy, ABDOMEN),
+                psnr(reference, denoised, ABDOMEN),
+                bias(reference, denoised, body),
+            )
+        )
+    return Figures(name, *(float(np.mean(column)) for column in zip(*rows, strict=True)))
