@@ -7,14 +7,17 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from meddenoise import __version__
 from meddenoise.catalogue import DEFAULT_MODEL
-from meddenoise.errors import InputWarning, MedDenoiseError, OutputError
+from meddenoise.errors import InputError, InputWarning, MedDenoiseError, OutputError
+
+if TYPE_CHECKING:
+    from meddenoise.volume_files import Volume
 
 DISCLAIMER = "Research use only, not for diagnosis."
 SHA256_PREFIX = 12
@@ -116,17 +119,17 @@ def denoise(
     Values outside the scan circle and metal stay as they are. The noise in HU is estimated before and after.
     """
     output = _checked_paths(input, output, overwrite)
-    from meddenoise import Denoiser, estimate_noise, read_volume, write_volume
+    from meddenoise import Denoiser, read_volume, write_volume
 
     denoiser = Denoiser(model, device=device, threads=threads)
     _note(quiet, f"Reading {input}")
     volume = read_volume(input, series_uid=series)
-    before = estimate_noise(volume.array)
+    before = _noise_level(volume)
     started = time.monotonic()
     with _progress(quiet, f"Denoising {len(volume.array)} slices") as progress:
         volume.array = denoiser.denoise(volume.array, strength=strength, progress=progress)
     seconds = time.monotonic() - started
-    after = estimate_noise(volume.array)
+    after = _noise_level(volume)
     _note(quiet, f"Writing {output}")
     facts = {
         "model": denoiser.card.name,
@@ -141,7 +144,7 @@ def denoise(
         f"{output}: {len(volume.array)} slices denoised in {seconds:.1f} s with {denoiser.card.name} "
         f"{denoiser.card.version} (SHA-256 {denoiser.sha256[:SHA256_PREFIX]}), strength {strength:g}, "
         f"on {denoiser.device} ({denoiser.precision}).",
-        f"Estimated noise: {before:.1f} HU before, {after:.1f} HU after.",
+        f"Estimated noise: {before} before, {after} after.",
         DISCLAIMER,
     )
 
@@ -241,6 +244,16 @@ def _checked_paths(input: Path, output: Path, overwrite: bool) -> Path:
     if output.exists() and output.samefile(input.expanduser()):
         raise OutputError(f"{output} is the input itself, which would be lost; choose another output.")
     return output
+
+
+def _noise_level(volume: Volume) -> str:
+    """Return the estimated noise in words; a volume too small to estimate it can still be denoised."""
+    from meddenoise import estimate_noise
+
+    try:
+        return f"{estimate_noise(volume.array):.1f} HU"
+    except InputError:
+        return "unknown"
 
 
 def _attributes(facts: dict[str, str]) -> dict[str, str]:
