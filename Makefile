@@ -4,6 +4,7 @@
 #   make demo INPUT=path          the same for a CT of yours (a DICOM folder, NRRD, NIfTI or MHA)
 #   make test                     style, types and every test
 #   make lint                     style and types alone
+#   make benchmark                speed and memory, as ratios in one run
 #   make clean                    removes .venv, demo/ and build/
 #
 # On Linux without an NVIDIA GPU PyPI's torch brings 3 GB of CUDA along; its CPU build is smaller:
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYDICOM2 := $(VENV)/pydicom-2.4.4
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint benchmark clean
 
 $(READY): pyproject.toml training/pyproject.toml constraints.txt
 	@echo "== Installing MedDenoise and what it needs into $(VENV)"
@@ -45,6 +46,9 @@ test: lint $(PYDICOM2)
 	PYTHONPATH=$(PYDICOM2) $(BIN)/python -m pytest -q Testing/engine/test_dicom.py
 	@echo "== All tests"
 	$(BIN)/python -m pytest
+
+benchmark: $(READY)
+	$(BIN)/python -m tools.benchmark
 
 clean:
 	rm -rf $(VENV) demo build
