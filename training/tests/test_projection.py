@@ -1,0 +1,180 @@
+"""Projection-domain noise: the projector against scikit-image and a disc, FBP, dose, kernels, repeatability."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from skimage.transform import radon
+
+from meddenoise_training.noise.projection import (
+    KERNELS,
+    MU_WATER,
+    Kernel,
+    LowDose,
+    back_project,
+    low_dose_noise,
+    missing_noise,
+    project,
+)
+
+PIXEL = 0.75
+NO_APODISATION = Kernel(0, 9.0)
+
+
+def disc(size: int, radius: float, x0: float = 0.0, y0: float = 0.0) -> torch.Tensor:
+    """Return a disc of value 1 with soft edges; radius and centre in pixels from the middle."""
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    return torch.tensor(np.clip(0.5 - (np.hypot(x - x0, y - y0) - radius), 0, 1), dtype=torch.float32)
+
+
+def half_turn(views: int) -> torch.Tensor:
+    return torch.arange(views) * (math.pi / views)
+
+
+def water_disc(n: int, size: int = 128, radius: float = 60.0) -> torch.Tensor:
+    """Return n slices of a water disc in air, HU."""
+    return (1000 * (disc(size, radius) - 1)).expand(n, size, size)
+
+
+def noise_of_water(settings: LowDose, n: int = 6, seed: int = 1) -> np.ndarray:
+    """Return the noise in the middle (64 x 64) of a water disc."""
+    noise = low_dose_noise(water_disc(n), PIXEL, settings, torch.Generator().manual_seed(seed))
+    return noise[:, 32:96, 32:96].numpy()
+
+
+def radial_nps(noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return frequencies (cycles/pixel, to Nyquist) and the radial noise power spectrum."""
+    size = noise.shape[-1]
+    power = (np.abs(np.fft.fft2(noise - noise.mean((1, 2), keepdims=True))) ** 2).mean(0)
+    ring = np.rint(np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size))) * size).astype(int)
+    profile = np.bincount(ring.ravel(), power.ravel()) / np.bincount(ring.ravel())
+    return np.arange(size // 2 + 1) / size, profile[: size // 2 + 1]
+
+
+def test_projector_agrees_with_scikit_image() -> None:
+    image = disc(95, 20, 12, -7) + 0.5 * disc(95, 6, -25, 10)
+    image[30:40, 60:64] += 0.7
+    degrees = np.arange(0, 180, 7.0)
+    ours = project(image[None], 1.0, torch.deg2rad(torch.tensor(degrees)))[0].numpy().T
+    theirs = radon(image.numpy(), degrees, circle=True)
+    margin = (len(ours) - 95) // 2
+    np.testing.assert_allclose(ours[margin:-margin], theirs, atol=0.02 * theirs.max())
+    assert np.abs(ours[margin:-margin] - theirs).mean() < 0.002 * theirs.max()
+
+
+@pytest.mark.parametrize("spacing", [None, 2 * PIXEL])
+def test_projector_gives_the_chords_of_a_disc(spacing: float | None) -> None:
+    angles = half_turn(30)
+    sinogram = project(MU_WATER * disc(128, 30, 10, -5)[None], PIXEL, angles, spacing)[0].numpy()
+    step = (spacing or PIXEL) / PIXEL
+    t = (np.arange(sinogram.shape[1]) - (sinogram.shape[1] - 1) / 2) * step
+    centre = 10 * np.cos(angles.numpy()) + 5 * np.sin(angles.numpy())
+    distance = np.abs(t[None, :] - centre[:, None])
+    chord = 2 * np.sqrt(np.clip(30**2 - distance**2, 0, None)) * PIXEL * MU_WATER
+    inside = distance < 27
+    np.testing.assert_allclose(sinogram[inside], chord[inside], rtol=0.02)
+    assert np.abs(sinogram[distance > 32]).max() < 1e-6
+
+
+def test_back_projection_inverts_the_projector() -> None:
+    image = MU_WATER * disc(101, 25, 8, -6)
+    angles = half_turn(180)
+    result = back_project(project(image[None], PIXEL, angles), angles, PIXEL, (101, 101), NO_APODISATION)[0]
+    inside, outside = disc(101, 20, 8, -6) == 1, (disc(101, 30, 8, -6) == 0) & (disc(101, 48) == 1)
+    assert result[inside].mean() == pytest.approx(MU_WATER, rel=0.003)
+    assert result[outside].abs().mean() < 0.01 * MU_WATER
+
+
+def test_missing_noise_completes_the_variance_of_the_lower_dose() -> None:
+    """Variance at dose a is e^p/(a N0) + Ne e^2p/(a N0)^2; what is added is that less the same at dose 1."""
+    p, a, n0, ne = 4.0, 0.25, 1e4, 30.0
+    settings = LowDose(dose_fraction=a, photons=n0, electronic_variance=ne)
+    noise = missing_noise(torch.full((400_000,), p), settings, torch.Generator().manual_seed(0))
+
+    def variance(dose: float) -> float:
+        return math.exp(p) / (dose * n0) + ne * math.exp(2 * p) / (dose * n0) ** 2
+
+    assert float(noise.var()) == pytest.approx(variance(a) - variance(1), rel=0.01)
+    assert abs(float(noise.mean())) < 4 * float(noise.std()) / math.sqrt(noise.numel())
+
+
+def test_sd_follows_the_dose() -> None:
+    reference = noise_of_water(LowDose(dose_fraction=0.5, electronic_variance=0, views=90), n=2).std()
+    for a in (0.1, 0.25, 0.75):
+        sd = noise_of_water(LowDose(dose_fraction=a, electronic_variance=0, views=90), n=2).std()
+        assert sd == pytest.approx(reference * math.sqrt((1 - a) / a), rel=0.01)
+    assert noise_of_water(LowDose(dose_fraction=1.0, views=8), n=1).std() == 0
+
+
+def test_sd_of_fbp_is_that_of_the_theory() -> None:
+    """In the middle of a disc: var = pi^2 / views * var(p) * pixel * integral of (f * window)^2 df."""
+    settings = LowDose(electronic_variance=0, views=180)
+    noise = low_dose_noise(water_disc(16), PIXEL, settings, torch.Generator().manual_seed(5))[:, 58:70, 58:70]
+    path = 2 * 60 * PIXEL * MU_WATER
+    variance_of_p = 3 * math.exp(path) / settings.photons
+    kernel = KERNELS[settings.kernel]
+    f = np.linspace(0, 0.5 / PIXEL, 20001)
+    window = np.where(f < kernel.cutoff, np.cos(np.pi / 2 * f / kernel.cutoff) ** kernel.power, 0)
+    of_the_ramp = 2 * PIXEL * np.sum((f * window) ** 2) * f[1]
+    expected = 1000 / MU_WATER * math.sqrt(math.pi**2 / settings.views * variance_of_p * of_the_ramp)
+    assert float(noise.std()) == pytest.approx(expected, rel=0.06)
+
+
+def test_noise_has_no_bias() -> None:
+    noise = noise_of_water(LowDose(views=180), n=12)
+    assert abs(noise.mean()) < 0.02 * noise.std()
+
+
+@pytest.mark.parametrize(("kernel", "mean_frequency"), [("smooth", 0.20), ("medium", 0.25), ("sharp", 0.31)])
+def test_each_kernel_has_its_mean_frequency(kernel: str, mean_frequency: float) -> None:
+    frequency, nps = radial_nps(noise_of_water(LowDose(kernel=kernel, views=360), n=6))
+    assert (frequency * nps).sum() / nps.sum() == pytest.approx(mean_frequency, abs=0.012)
+    assert nps[1] < 0.35 * nps.max()  # the ramp: next to nothing at frequency 0
+
+
+def test_long_paths_are_noisier_and_streak() -> None:
+    """Two dense rods side by side: the noise between them is streaked along the line that joins them."""
+    hu = water_disc(8) + 4000 * (disc(128, 9, -40, 0) + disc(128, 9, 40, 0))
+    noise = low_dose_noise(hu, PIXEL, LowDose(views=360), torch.Generator().manual_seed(2)).numpy()
+    between = noise[:, 44:84, 50:78]
+    along = (between[:, :, 3:] * between[:, :, :-3]).mean()
+    across = (between[:, 3:] * between[:, :-3]).mean()
+    assert along > across + 0.1 * between.var()
+    assert noise[:, 56:72, 56:72].std() > 1.2 * noise[:, 12:24, 56:72].std()
+
+
+def test_the_generator_decides() -> None:
+    settings = LowDose(views=60)
+    first, again, other = (noise_of_water(settings, n=1, seed=seed) for seed in (7, 7, 8))
+    np.testing.assert_array_equal(first, again)
+    assert abs(np.corrcoef(first.ravel(), other.ravel())[0, 1]) < 0.2
+
+
+def test_padding_counts_as_air_and_slices_need_not_be_square() -> None:
+    hu = water_disc(1)[:, :, 10:118].clone()
+    padded = hu.clone()
+    padded[hu == -1000] = -3024
+    settings = LowDose(views=61)
+    noise = [low_dose_noise(x, PIXEL, settings, torch.Generator().manual_seed(3)) for x in (hu, padded)]
+    assert noise[0].shape == hu.shape
+    assert torch.equal(*noise)
+    assert noise[0].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"dose_fraction": 0.0}, "dose fraction is 0.0"),
+        ({"dose_fraction": 1.5}, "dose fraction is 1.5"),
+        ({"photons": 0.0}, "photons"),
+        ({"electronic_variance": -1.0}, "electronic"),
+        ({"kernel": "B99"}, "smooth, medium, sharp"),
+        ({"views": 1}, "views"),
+    ],
+)
+def test_wrong_settings_are_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LowDose(**wrong)
