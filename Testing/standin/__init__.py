@@ -91,6 +91,10 @@ def install(*, qt: bool = True, window: bool = False) -> None:
         sys.modules[f"slicer.{name}"] = module
         setattr(slicer, name, module)
     _record_dialogs()
+    if qt:
+        from . import pythonqt
+
+        pythonqt.record_slot_errors(slot_errors)
     if window:
         from . import layouts
 

@@ -168,6 +168,9 @@ class Application(SignalSource):
         self._logic.SetShareDirectory("share")
 
     def __getattr__(self, name: str) -> Any:
+        for signature, signal in vars(self).get("_signals", {}).items():
+            if signature.split("(")[0] == name:
+                return signal
         raise not_known(f"slicer.app.{name}", APPLICATION_SOURCE)
 
     def mrmlScene(self) -> Any:
