@@ -48,6 +48,7 @@ def test_mask_alone_counts(pair):
 def test_integers_do_not_overflow():
     low, high = np.full((1, 2, 2), -30000, np.int16), np.full((1, 2, 2), 30000, np.int16)
     assert rmse(low, high) == bias(low, high) == 60000
+    assert bias(low, high, np.ones((1, 2, 2))) == 60000
     unsigned = np.array([[[1, 0]]], np.uint8)
     assert bias(unsigned, unsigned[..., ::-1]) == 0
 

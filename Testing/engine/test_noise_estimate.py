@@ -46,12 +46,20 @@ def test_noise_in_a_body_is_not_mistaken_for_its_edges(add, sd):
     assert estimate_noise(add(body(), sd, seed=1)) == pytest.approx(sd, rel=0.10)
 
 
-def test_noise_that_differs_by_place_gives_the_commonest_level():
+@pytest.mark.parametrize("other", [3.0, 60.0])
+def test_noise_that_differs_by_place_gives_the_commonest_level(other):
     volume = np.full((1, 256, 256), 60.0)
-    sd = np.full((256, 256), 10.0)
-    sd[:, :64] = 40.0
+    sd = np.full((256, 256), 15.0)
+    sd[:, :50] = other
     noisy = volume + sd * np.random.default_rng(1).standard_normal(volume.shape)
-    assert estimate_noise(noisy) == pytest.approx(10, rel=0.05)
+    assert estimate_noise(noisy) == pytest.approx(15, rel=0.05)
+
+
+def test_soft_tissue_counts_and_air_does_not():
+    volume = np.full((2, 128, 128), -1000.0)
+    volume[:, :50] = 60.0
+    noisy = np.where(volume > 0, add_gaussian_noise(volume, 20, seed=1), add_gaussian_noise(volume, 5, seed=1))
+    assert estimate_noise(noisy) == pytest.approx(20, rel=0.05)
 
 
 @pytest.mark.parametrize("hu", [-1000, -100, 500])
