@@ -40,8 +40,8 @@ def estimate_noise(volume: Any) -> float:
 
     On a uniform volume it is right within 1 % for white noise and for a sharp kernel (mean frequency of the spectrum
     0.32 cycles/pixel), 6 % low for a smooth one (0.2) and 13 % low for a very smooth one (0.15), whose coarsest part
-    looks like a trend. (The usual estimate, the median of finest wavelets, reads 7 HU where a smooth kernel has 20.)
-    Where the noise differs by place, this is the commonest level.
+    looks like a trend. (The usual estimate, the median of the finest Haar wavelets, reads half of a smooth kernel's.)
+    Where the noise differs by place this is the commonest level, or one lower that is at least half as common.
 
     Streams: one slice at a time, at most 24, evenly spread. Padding, NaN and infinities are left out. Without enough
     soft tissue, windows over fat, and then over anything, serve.
