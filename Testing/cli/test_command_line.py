@@ -129,7 +129,8 @@ def test_nothing_heavy_is_loaded_to_show_help_or_to_refuse(tmp_path: Path):
         script = (
             "import sys\nfrom meddenoise.cli import app\n"
             f"app({arguments!r}, standalone_mode=False)\n"
-            "loaded = {'torch', 'SimpleITK', 'pydicom'} & sys.modules.keys()\nassert not loaded, loaded\nprint('none loaded')"
+            "loaded = {'torch', 'SimpleITK', 'pydicom'} & sys.modules.keys()\n"
+            "print(loaded or 'none loaded')"
         )
         result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
         assert result.stdout.endswith("none loaded\n"), result.stderr

@@ -428,11 +428,15 @@ def test_gantry_tilt(tmp_path: Path):
         read_folder(tmp_path)
 
 
-@pytest.mark.parametrize("errors", [[0, 0.04, -0.04, 0.04, 0], [0, 0.01, 0.0, -0.01, 0]])
-def test_positions_rounded_by_the_scanner_are_accepted(tmp_path: Path, errors: list[float]):
-    for k, error in enumerate(errors):
-        write(ct_slice(k, ImagePositionPatient=[0, 0, 2.5 * k + error]), tmp_path / f"{k}.dcm")
-    assert read_folder(tmp_path).spacing[2] == pytest.approx(2.5)
+@pytest.mark.parametrize(
+    ("positions", "spacing"),
+    [([0, 2.54, 4.96, 7.54, 10], 2.5), ([0, 5.09, 10, 14.91, 20], 5), ([0, 0.6, 1.2, 1.9, 2.5], 0.625)],
+    ids=["0.04 mm", "2 % of the spacing", "0.625 mm rounded to 0.1 mm"],
+)
+def test_positions_rounded_by_the_scanner_are_accepted(tmp_path: Path, positions: list[float], spacing: float):
+    for k, position in enumerate(positions):
+        write(ct_slice(k, ImagePositionPatient=[0, 0, position]), tmp_path / f"{k}.dcm")
+    assert read_folder(tmp_path).spacing[2] == pytest.approx(spacing)
 
 
 def test_a_single_slice_without_a_position_is_read_with_a_warning(tmp_path: Path):

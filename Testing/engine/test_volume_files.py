@@ -179,6 +179,8 @@ def test_an_existing_file_is_kept_until_overwriting_is_allowed(tmp_path: Path):
     write_volume(path, a_volume())
     before = path.read_bytes()
     with pytest.raises(OutputError, match="exists already"):
+        check_output(path)
+    with pytest.raises(OutputError, match="exists already"):
         write_volume(path, a_volume("float32"))
     assert path.read_bytes() == before
     write_volume(path, a_volume("float32"), overwrite=True)
