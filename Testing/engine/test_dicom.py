@@ -386,7 +386,7 @@ WIDE = np.zeros((ROWS, COLUMNS + 1), np.uint16)
         ({"RescaleSlope": "0"}, "impossible rescale"),
         ({"RescaleType": "MGML"}, "in 'MGML', not in HU"),
         ({"PixelData": None}, "holds no image"),
-        ({"PixelData": b"\0\0"}, "damaged, incomplete"),
+        ({"PixelData": b"\0\0"}, "damaged, incomplete, or compressed"),
         ({"SamplesPerPixel": 3}, "colour image"),
     ],
 )
@@ -447,13 +447,21 @@ def test_a_single_slice_without_a_position_is_read_with_a_warning(tmp_path: Path
     assert (volume.origin, volume.spacing) == ((0, 0, 0), (0.7, 0.8, 2.5))
 
 
+def test_a_rescale_that_is_no_number(tmp_path: Path):
+    path = write(ct_slice(), tmp_path / "0.dcm")
+    for text in (b"abc", b"1\\2"):
+        with_raw_text(path, (0x0028, 0x1053), text)
+        with pytest.raises(InputError, match="not a number"):
+            read_volume(path)
+
+
 @pytest.mark.parametrize("syntax", [JPEG_LS, JPEG_2000_LOSSLESS, JPEG_LOSSLESS_SV1, RLE])
 def test_a_file_cut_short(tmp_path: Path, syntax: str):
     stored = np.random.default_rng(0).integers(0, 4096, (64, 64)).astype(np.uint16)
     path = write(ct_slice(stored=stored), tmp_path / "0.dcm")
     compress(path, syntax)
     path.write_bytes(path.read_bytes()[:-3000])
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="incomplete"):
         read_volume(path)
 
 

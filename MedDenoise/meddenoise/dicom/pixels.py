@@ -24,26 +24,20 @@ def read_hu(path: Path) -> HU:
 
     :returns: (j, i), HU: int16 where every value is an integer that fits, float32 otherwise; padding as it comes.
     :raises InputError: when the file is damaged, is not a grey-scale image, or does not say how to get HU.
-    :raises MissingPackageError: without pydicom, or without python-gdcm when that may be why it cannot be read.
+    :raises MissingPackageError: without pydicom, or without python-gdcm where it is needed.
     """
     pydicom = import_pydicom()
-    try:
-        with quiet_pydicom():
+    with quiet_pydicom():
+        try:
             dataset = pydicom.dcmread(path)
-            slope, intercept = _rescale(dataset, path)
-            stored = _stored_values(dataset, path)
-    except InputError:
-        raise
-    except Exception as error:  # pydicom and its decoders fail in any way on damaged data; the sentence is the same
-        if importlib.util.find_spec("gdcm") is None:
-            raise MissingPackageError(
-                f"{path} cannot be read; if it is compressed, the Python package 'python-gdcm' is missing: install it."
-            ) from error
-        raise InputError(
-            f"{path} cannot be read; it is damaged, incomplete, or compressed in a way that is not supported "
-            f"({' '.join(str(error).split())})."
-        ) from error
-    return in_smallest_exact_type(stored * slope + intercept)
+        except Exception as error:  # pydicom fails in any way on damaged files; the sentence is the same
+            raise InputError(f"{path} cannot be read; it is damaged or incomplete.") from error
+        if "PixelData" not in dataset:
+            raise InputError(f"{path} holds no image, or is incomplete.")
+        if int(dataset.get("SamplesPerPixel", 1)) != 1:
+            raise InputError(f"{path} is a colour image, not a CT.")
+        slope, intercept = _rescale(dataset, path)
+        return in_smallest_exact_type(_stored_values(dataset, path) * slope + intercept)
 
 
 def in_smallest_exact_type(hu: npt.NDArray[np.float64]) -> HU:
@@ -58,13 +52,16 @@ def in_smallest_exact_type(hu: npt.NDArray[np.float64]) -> HU:
 
 def _rescale(dataset: Any, path: Path) -> tuple[float, float]:
     """Return slope and intercept; float() of the text also takes what scanners write as -01.024000E+03."""
-    values = [dataset.get(name) for name in ("RescaleSlope", "RescaleIntercept")]
-    if any(value is None or value == "" for value in values):
-        raise InputError(f"{path} has no rescale slope and intercept, so that its values cannot be turned into HU.")
+    try:
+        values = [dataset.get(name) for name in ("RescaleSlope", "RescaleIntercept")]
+        if any(value is None or value == "" for value in values):
+            raise InputError(f"{path} has no rescale slope and intercept, so that its values cannot be turned into HU.")
+        slope, intercept = (float(value) for value in values)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} has a rescale slope or intercept that is not a number.") from error
     unit = str(dataset.get("RescaleType") or "HU").strip()
     if unit not in HU_RESCALE_TYPES:
         raise InputError(f"{path} holds values in '{unit}', not in HU; give a CT series in HU.")
-    slope, intercept = (float(value) for value in values)
     if not (math.isfinite(slope) and math.isfinite(intercept) and slope > 0):
         raise InputError(f"{path} has an impossible rescale: slope {slope}, intercept {intercept}.")
     return slope, intercept
@@ -72,12 +69,19 @@ def _rescale(dataset: Any, path: Path) -> tuple[float, float]:
 
 def _stored_values(dataset: Any, path: Path) -> npt.NDArray[np.float64]:
     """Return the stored values, (j, i)."""
-    if int(dataset.get("SamplesPerPixel", 1)) != 1:
-        raise InputError(f"{path} is a colour image, not a CT.")
-    if "PixelData" not in dataset:
-        raise InputError(f"{path} holds no image.")
-    pixels: npt.NDArray[np.integer[Any]] = dataset.pixel_array
-    if not dataset.file_meta.TransferSyntaxUID.is_compressed:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    try:
+        pixels: npt.NDArray[np.integer[Any]] = dataset.pixel_array
+    except Exception as error:  # the decoders, too, fail in any way
+        if syntax.is_compressed and importlib.util.find_spec("gdcm") is None:
+            raise MissingPackageError(
+                f"{path} is compressed ({syntax.name}); install the Python package 'python-gdcm' to read it."
+            ) from error
+        raise InputError(
+            f"The image in {path} cannot be read ({syntax.name}); it is damaged, incomplete, or compressed in a "
+            "way that is not supported."
+        ) from error
+    if not syntax.is_compressed:
         pixels = _without_unused_bits(pixels, int(dataset.BitsStored), int(dataset.HighBit))
     return pixels.astype(np.float64)
 

@@ -70,7 +70,8 @@ class Series:
         """Return what tells this series from others: UID, number, description, slices."""
         number = f"series {self.number}, " if self.number else ""
         description = f"'{self.description}', " if self.description else ""
-        return f"{self.uid} ({number}{description}{len(self.slices)} slices)"
+        slices = "1 slice" if len(self.slices) == 1 else f"{len(self.slices)} slices"
+        return f"{self.uid} ({number}{description}{slices})"
 
 
 @dataclass
