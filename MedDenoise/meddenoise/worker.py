@@ -109,10 +109,7 @@ class Worker:
         try:
             return self._denoise(job)
         except Exception as error:
-            failure = describe_failure(job.job, error)
-            if failure.code == OutOfMemoryError.code:
-                self._denoiser = self._denoiser_key = None
-            return failure
+            return describe_failure(job.job, error)
 
     def _denoise(self, job: JobMessage) -> DoneMessage:
         from meddenoise.exchange_files import map_volume_file, reserve_volume_file

@@ -170,7 +170,8 @@ class WorkerClient:
     def poll(self, timeout: float = 0.0) -> list[Event]:
         """Return what has happened since the last call; call it until a :class:`Done` or a :class:`Failed` comes.
 
-        :param timeout: wait at most so many seconds for the first event.
+        :param timeout: wait at most so many seconds for the first event; in Slicer a few milliseconds, but not 0 (the
+            thread that reads the pipe runs meanwhile).
         """
         self._receive(0.0 if self._events else timeout)
         self._press_cancel()
@@ -369,7 +370,7 @@ class WorkerClient:
         job = self._job
         if job is None:
             return
-        if job.asked_to_end:
+        if job.asked_to_end:  # its stdin is closed, it is of no more use
             self._end_child(patience=0)
         self._drop_job()
         cancelled = job.cancelled_at is not None
@@ -384,8 +385,7 @@ class WorkerClient:
             job.asked_to_end = True
             self._child.ask_to_end()
         else:
-            self._end_child(patience=0)
-            self._finish(Failed(WorkerError("The denoising process did not answer.")))
+            self._finish(Failed(Cancelled("Denoising was cancelled.")))  # kills the child
 
     def _seconds_to_next_press(self) -> float:
         if self._job is None or self._job.cancelled_at is None:

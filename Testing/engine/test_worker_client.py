@@ -5,6 +5,7 @@ Every test must leave no child and no temporary file behind: a fixture looks.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -32,6 +33,7 @@ from meddenoise.errors import (
     WeightsError,
     WorkerError,
 )
+from meddenoise.worker import describe_failure
 from meddenoise.worker_client import Done, Event, Failed, Progress, Ready, WorkerClient
 
 resource = pytest.importorskip("resource", reason="these tests limit and kill processes as only Unix can")
@@ -485,7 +487,10 @@ def test_without_torch_the_child_is_there_and_says_what_is_missing(tiny_weights:
     assert "PyTorch" in str(events[-1].error)
 
 
-def test_an_interpreter_with_no_package_at_all_finds_this_one_and_names_what_it_lacks(tmp_path: Path) -> None:
+def test_an_interpreter_with_no_package_at_all_finds_this_one_and_names_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     with WorkerClient(python=as_python(tmp_path, 'exec "$PYTHON" -S "$@"')) as client:
         client.start(volume_of())
         events = end_of(client)
@@ -577,6 +582,28 @@ def test_out_of_memory_in_the_child_leaves_it_usable(client: WorkerClient, tiny_
     assert not [event for event in events if isinstance(event, Ready)]
 
 
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (MemoryError(), "out_of_memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "out_of_memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the manual."), "out_of_memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."), "out_of_memory"),
+        (ModuleNotFoundError("No module named 'safetensors'", name="safetensors"), "missing_package"),
+        (RuntimeError("shape mismatch"), "error"),
+        (OSError(errno.EIO, "Input/output error"), "error"),
+        (KeyError(), "error"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_exception_becomes_one_sentence(error: Exception, code: str) -> None:
+    message = describe_failure("1", error)
+    assert message.code == code
+    assert message.message.endswith(".")
+    assert "\n" not in message.message
+    assert type(error).__name__ in message.details
+
+
 # Nobody stays behind
 
 
@@ -605,10 +632,12 @@ def test_a_child_ends_with_its_client_and_removes_the_volume(
 def test_a_client_that_nobody_closed_is_closed_when_python_ends(tiny_weights: Path, tmp_path: Path) -> None:
     script = tmp_path / "client.py"
     script.write_text(
-        "import sys, numpy as np\nfrom meddenoise.worker_client import *\n"
-        "client = WorkerClient()\n"
+        "import os, signal, numpy as np\nfrom meddenoise import worker_client\n"
+        "worker_client.CANCEL_PATIENCE = 0.3\n"
+        "client = worker_client.WorkerClient()\n"
         f"client.start(np.zeros({LONG_VOLUME.shape}, 'int16'), model={str(tiny_weights)!r}, device='cpu', threads=1)\n"
         "event, = client.poll(20)\nprint(event.pid)\n"
+        "os.kill(event.pid, signal.SIGSTOP)\n"  # it does not notice by itself
     )
     run = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=True)
     assert is_gone(int(run.stdout))
@@ -642,11 +671,24 @@ def test_a_child_that_is_always_idle_is_an_error_not_a_loop(tmp_path: Path) -> N
         assert isinstance(failure_of(client).error, WorkerError)
 
 
-def test_the_whole_tree_ends_even_behind_a_launcher(tiny_weights: Path, tmp_path: Path) -> None:
-    """PythonSlicer is a launcher that waits for the Python it started."""
-    launcher = as_python(tmp_path, '"$PYTHON" "$@"\nexit $?')
+@pytest.mark.parametrize("way", ["cancel", "close"])
+def test_the_whole_tree_ends_even_behind_a_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """PythonSlicer is a launcher that waits for the Python it started; this one is deaf to all that is not a kill."""
+    monkeypatch.setattr(worker_client, "CANCEL_PATIENCE", 0.3)
+    deaf = (
+        "import os, signal\n"
+        "for number in (signal.SIGTERM, signal.SIGHUP):\n    signal.signal(number, signal.SIG_IGN)\n"
+        "print(encode(ReadyMessage('0', '3', os.getpid())).decode(), end='')\ntime.sleep(60)"
+    )
+    as_worker(tmp_path, deaf)
+    launcher = as_python(tmp_path, f'"$PYTHON" -u "{tmp_path / "fake_worker.py"}"\nexit $?')
     with WorkerClient(python=launcher) as client:
-        pid = start_and_reach(client, tiny_weights, slices=1)
-        os.kill(pid, signal.SIGSTOP)
-        client.close()
-    assert is_gone(pid)
+        client.start(volume_of())
+        (ready,) = client.poll(10)
+        assert isinstance(ready, Ready)
+        if way == "cancel":
+            client.cancel()
+            assert isinstance(failure_of(client).error, Cancelled)
+        else:
+            client.close()
+        assert is_gone(ready.pid)
