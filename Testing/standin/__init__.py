@@ -1,11 +1,11 @@
 """A strict stand-in for the 3D Slicer application, for tests and for the demo.
 
 It runs a scripted module's own, unmodified files outside Slicer: on the real MRML, VTK, logics and slicer.util of the
-slicer-core package, and (with Qt) on real Qt widgets of PySide6, shown nowhere. What slicer-core lacks is emulated here,
-small and strict: what was never checked against Slicer's, CTK's or PythonQt's sources raises NotKnownError.
+slicer-core package, and (with Qt) on real Qt widgets of PySide6, shown nowhere. What slicer-core lacks is emulated
+here, small and strict: what was never checked against Slicer's, CTK's or PythonQt's sources raises NotKnownError.
 
     import standin
-    standin.install(qt=False)                 # slicer.mrmlScene, slicer.app, slicer.modules, ScriptedLoadableModule, ...
+    standin.install(qt=False)                 # slicer.mrmlScene, slicer.app, slicer.modules, ...
     standin.install(window=True)              # the same, with qt, ctk, module panels and a layout manager
     standin.load_module("MedDenoise/MedDenoise.py")
 """
@@ -23,7 +23,7 @@ __all__ = ["NotKnownError", "dialogs", "install", "load_module", "screenshot", "
 
 # What slicer.util's message functions said: (level, text), level as in `logging` ("ERROR", "WARNING", "INFO").
 dialogs: list[tuple[str, str]] = []
-# Exceptions in Python slots: PythonQt prints them and goes on, so a test has to look here.
+# Exceptions in Python slots and observers: PythonQt and VTK print them and go on, so a test has to look here.
 slot_errors: list[BaseException] = []
 
 _installed: dict[str, bool] = {}
@@ -52,6 +52,32 @@ def _record_dialogs() -> None:
     slicer.util._messageDisplay = recorded
 
 
+def _record_observer_errors() -> None:
+    """Keep what VTK observers raise: VTK prints it by sys.excepthook and goes on (vtkPythonCommand: PyErr_Print)."""
+    hook = sys.excepthook
+
+    def recorded(kind: Any, error: BaseException, trace: Any) -> None:
+        slot_errors.append(error)
+        hook(kind, error, trace)
+
+    sys.excepthook = recorded
+
+
+def _import_slicer_core() -> None:
+    """Import the package slicer without Testing/ on the path.
+
+    slicer-core takes every folder named `slicer` on the path for a part of itself (pkgutil.extend_path) and imports
+    what lies in it; Testing/slicer holds tests.
+    """
+    testing = Path(__file__).resolve().parents[1]
+    before = list(sys.path)
+    sys.path[:] = [entry for entry in before if Path(entry).resolve() != testing]
+    try:
+        import slicer  # noqa: F401
+    finally:
+        sys.path[:] = before
+
+
 def install(*, qt: bool = True, window: bool = False) -> None:
     """Make `slicer` of slicer-core the application: once in a process.
 
@@ -66,10 +92,11 @@ def install(*, qt: bool = True, window: bool = False) -> None:
     if window and not qt:
         raise ValueError("a window needs Qt")
     _installed.update(wanted)
+    _import_slicer_core()
 
     import slicer
 
-    from . import application, parameter_node_wrapper, scripted_loadable_module, translation
+    from . import application, parameter_node_wrapper, sample_data, scripted_loadable_module, translation
 
     slicer.mrmlScene = application.create_scene()
     if qt:
@@ -90,7 +117,9 @@ def install(*, qt: bool = True, window: bool = False) -> None:
     }.items():
         sys.modules[f"slicer.{name}"] = module
         setattr(slicer, name, module)
+    sys.modules["SampleData"] = sample_data
     _record_dialogs()
+    _record_observer_errors()
     if qt:
         from . import pythonqt
 

@@ -19,8 +19,6 @@ import slicer
 
 from .refusal import not_known
 
-APPLICATION_SOURCE = "Base/QTCore/qSlicerCoreApplication.h or Base/QTGUI/qSlicerApplication.h"
-
 # Attribute of slicer.modules (the module's name in lower case) -> its name, VTK class of its logic.
 CORE_MODULES = {
     "colors": ("Colors", "vtkSlicerColorLogic"),
@@ -65,8 +63,10 @@ class Signal:
 
 
 class SignalSource:
-    """connect("signature", handler) and disconnect, as PythonQtStdDecorators::connect gives every QObject."""
+    """An object with signals: connect("signature", handler) (PythonQtStdDecorators), or object.signal.connect(handler)."""
 
+    label = ""
+    source = ""
     signatures: tuple[str, ...] = ()
 
     def __init__(self) -> None:
@@ -74,8 +74,14 @@ class SignalSource:
 
     def _signal(self, signature: str) -> Signal:
         if signature not in self._signals:
-            raise not_known(f"the signal {signature} of {type(self).__name__}", APPLICATION_SOURCE)
+            raise not_known(f"the signal {signature} of {self.label}", self.source)
         return self._signals[signature]
+
+    def __getattr__(self, name: str) -> Any:
+        for signature, signal in vars(self).get("_signals", {}).items():
+            if signature.split("(")[0] == name:
+                return signal
+        raise not_known(f"{self.label}.{name}", self.source)
 
     def connect(self, signature: str, handler: Callable[..., Any]) -> bool:
         """Connect a handler to a signal named by its C++ signature."""
@@ -104,10 +110,9 @@ class ProcessEnvironment:
 class ModuleManager(SignalSource):
     """slicer.app.moduleManager(): Base/QTCore/qSlicerModuleManager.h."""
 
+    label = "slicer.app.moduleManager()"
+    source = "Base/QTCore/qSlicerModuleManager.h"
     signatures = ("moduleAboutToBeUnloaded(QString)", "moduleLoaded(QString)", "moduleUnloaded(QString)")
-
-    def __getattr__(self, name: str) -> Any:
-        raise not_known(f"slicer.app.moduleManager().{name}", "Base/QTCore/qSlicerModuleManager.h")
 
     def module(self, name: str) -> Any:
         """Return the loaded module of this exact name, None where there is none."""
@@ -140,6 +145,8 @@ class Modules(SimpleNamespace):
 class Application(SignalSource):
     """slicer.app as far as code outside a window may use it. The Qt layer derives from it."""
 
+    label = "slicer.app"
+    source = "Base/QTCore/qSlicerCoreApplication.h or Base/QTGUI/qSlicerApplication.h"
     signatures = ("startupCompleted()", "aboutToQuit()", "mrmlSceneChanged(vtkMRMLScene*)")
 
     # The version of Slicer that slicer-core is built from (distribution slicer-core 5.13.*).
@@ -162,16 +169,10 @@ class Application(SignalSource):
         self.slicerHome = str(Path(slicer.__file__).parent)
         self.renderPauses = 0
         self._logic.SetTemporaryPath(self.temporaryPath)
-        # slicer-core has no colour files; the colour logic complains where their folder is missing, not where it is empty.
+        # slicer-core has no colour files; the colour logic complains of a missing folder, not of an empty one.
         (Path(self.temporaryPath) / "share" / "ColorFiles").mkdir(parents=True)
         self._logic.SetHomeDirectory(self.temporaryPath)
         self._logic.SetShareDirectory("share")
-
-    def __getattr__(self, name: str) -> Any:
-        for signature, signal in vars(self).get("_signals", {}).items():
-            if signature.split("(")[0] == name:
-                return signal
-        raise not_known(f"slicer.app.{name}", APPLICATION_SOURCE)
 
     def mrmlScene(self) -> Any:
         """Return the one scene of the application."""

@@ -1,8 +1,9 @@
 """The CTK widgets that module panels use, as PySide6 widgets with the same properties, signals and behaviour.
 
 Checked against Libs/Widgets/ of commontk/CTK: ctkCollapsibleButton, ctkSliderWidget, ctkComboBox, ctkPathLineEdit,
-ctkMessageBox (.h and .cpp). CTK's classes reach Python through their QMetaObject only, so setters that are neither slots nor
-Q_INVOKABLE (slider.setMinimum, say) do not exist in Slicer's Python, and not here: write the property instead.
+ctkMessageBox (.h and .cpp). CTK's classes reach Python through their QMetaObject only, so setters that are neither
+slots nor Q_INVOKABLE (slider.setMinimum, say) do not exist in Slicer's Python, and not here: write the property
+instead.
 """
 
 from __future__ import annotations
@@ -148,16 +149,16 @@ class CtkSliderWidget(QtWidgets.QWidget):
                 self.valueChanged.emit(self._spin.value())
 
     def setValue(self, value: float) -> None:
-        """Slot setValue(double)."""
+        """Set the value; a slot."""
         self._spin.setValue(value)
 
     def setDecimals(self, decimals: int) -> None:
-        """Slot setDecimals(int)."""
+        """Set the number of decimals; a slot."""
         self._spin.setDecimals(decimals)
         self.decimalsChanged.emit(decimals)
 
     def setSpinBoxVisible(self, visible: bool) -> None:
-        """Slot setSpinBoxVisible(bool)."""
+        """Show or hide the spin box; a slot."""
         self._spin.setVisible(visible)
 
     def _set_minimum(self, minimum: float) -> None:
@@ -234,7 +235,7 @@ class CtkPathLineEdit(QtWidgets.QWidget):
         self._edit.textChanged.connect(self.currentPathChanged)
 
     def setCurrentPath(self, path: str) -> None:
-        """Slot setCurrentPath(QString)."""
+        """Set the path; a slot."""
         self._edit.setText(path)
 
     def addCurrentPathToHistory(self) -> None:

@@ -1,9 +1,9 @@
 """A main window for code that needs one: module selector, status bar, and a layout manager on real MRML.
 
 Checked against Libs/MRML/Widgets/qMRMLLayoutManager.{h,cxx} (qMRMLLayoutSliceViewFactory::createViewFromNode),
-qMRMLSliceWidget.h, qMRMLSliceControllerWidget.h, Base/QTGUI/qSlicerModuleSelectorToolBar.h and qSlicerMainWindow.h. The view
-nodes come from the real vtkMRMLLayoutLogic, which reads the layout's description; each has a real vtkMRMLSliceLogic with its
-composite node, and the application logic's link logic links them. Nothing is rendered.
+qMRMLSliceWidget.h, qMRMLSliceControllerWidget.h, Base/QTGUI/qSlicerModuleSelectorToolBar.h and qSlicerMainWindow.h.
+The view nodes come from the real vtkMRMLLayoutLogic, which reads the layout's description; each has a real
+vtkMRMLSliceLogic with its composite node, and the application logic's link logic links them. Nothing is rendered.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ import slicer
 from .application import Application, SignalSource, observe_nodes
 from .pythonqt import declare, wrap
 from .refusal import not_known
-
-LAYOUT_SOURCE = "Libs/MRML/Widgets/qMRMLLayoutManager.h"
 
 
 class SliceController:
@@ -40,7 +38,7 @@ class SliceController:
         return self._logic
 
     def fitSliceToBackground(self) -> None:
-        """Slot fitSliceToBackground()."""
+        """Fit the view to its background; a slot."""
         self._logic.FitSliceToBackground()
 
 
@@ -71,13 +69,15 @@ class SliceWidget:
         return self._controller
 
     def fitSliceToBackground(self) -> None:
-        """Slot fitSliceToBackground()."""
+        """Fit the view to its background; a slot."""
         self._logic.FitSliceToBackground()
 
 
 class LayoutManager(SignalSource):
     """qSlicerLayoutManager: the layout and its slice views."""
 
+    label = "slicer.app.layoutManager()"
+    source = "Libs/MRML/Widgets/qMRMLLayoutManager.h"
     signatures = ("layoutChanged(int)",)
 
     def __init__(self, application: Application) -> None:
@@ -94,12 +94,9 @@ class LayoutManager(SignalSource):
         self._shown = self.layout
         self._logic.GetLayoutNode().AddObserver(vtk.vtkCommand.ModifiedEvent, self._layout_modified)
 
-    def __getattr__(self, name: str) -> Any:
-        raise not_known(f"slicer.app.layoutManager().{name}", LAYOUT_SOURCE)
-
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and name != "layout":
-            raise not_known(f"slicer.app.layoutManager().{name}", LAYOUT_SOURCE)
+            raise not_known(f"{self.label}.{name}", self.source)
         super().__setattr__(name, value)
 
     def _node_added(self, scene: Any, node: Any) -> None:
@@ -127,7 +124,7 @@ class LayoutManager(SignalSource):
         self.setLayout(number)
 
     def setLayout(self, number: int) -> None:
-        """Slot setLayout(int): an unknown number gives the conventional layout."""
+        """Show a layout; an unknown number gives the conventional one. A slot."""
         node = self._logic.GetLayoutNode()
         if number == self.layout:
             return
@@ -156,7 +153,7 @@ class LayoutManager(SignalSource):
         return self._widgets.get(name)
 
     def resetSliceViews(self) -> None:
-        """Slot resetSliceViews(): fit every slice view to its background."""
+        """Fit every slice view to its background; a slot."""
         for widget in self._widgets.values():
             widget.fitSliceToBackground()
 
@@ -171,7 +168,7 @@ class ModuleSelector(QtWidgets.QWidget):
         self._selected = ""
 
     def selectModule(self, name: str) -> None:
-        """Slot selectModule(QString)."""
+        """Leave the open module and enter this one; a slot."""
         if name == self._selected:
             return
         module = slicer.app.moduleManager().module(name)

@@ -1,16 +1,19 @@
 """Slicer's own widgets in a module panel: qMRMLWidget, qMRMLNodeComboBox, and the panel of a scripted module.
 
-Checked against Libs/MRML/Widgets/qMRMLWidget.h, qMRMLNodeComboBox.{h,cxx} (what is selected when: setCurrentNodeIDInternal,
-emitCurrentNodeChanged, refreshIfCurrentNodeHidden; which nodes are listed: qMRMLSortFilterProxyModel.cxx, filterAcceptsNode;
-how a node is made: qMRMLNodeFactory.cxx), Base/QTGUI/qSlicerAbstractModuleWidget.h and qSlicerScriptedLoadableModuleWidget.h.
-The choice after a removal is QComboBox's own: a real QComboBox holds the same rows as in Slicer (None, nodes, actions).
+Checked against Libs/MRML/Widgets/qMRMLWidget.h, qMRMLNodeComboBox.{h,cxx} (what is selected when:
+setCurrentNodeIDInternal, emitCurrentNodeChanged, refreshIfCurrentNodeHidden; which nodes are listed:
+qMRMLSortFilterProxyModel.cxx, filterAcceptsNode; how a node is made: qMRMLNodeFactory.cxx),
+Base/QTGUI/qSlicerAbstractModuleWidget.h and qSlicerScriptedLoadableModuleWidget.h. The choice after a removal is
+QComboBox's own: a real QComboBox holds the same rows as in Slicer (None, nodes, actions).
 """
 
 from __future__ import annotations
 
 import sys
+import weakref
 from typing import Any, ClassVar
 
+import shiboken6
 import vtk
 from PySide6 import QtCore, QtWidgets
 
@@ -19,6 +22,18 @@ import slicer
 from .application import observe_nodes
 from .ctk_widgets import CtkComboBox
 from .pythonqt import declare, wrap
+
+
+def _weak(method: Any) -> Any:
+    """Return a VTK callback that does not keep its widget alive, and does nothing once the widget is destroyed."""
+    reference = weakref.WeakMethod(method)
+
+    def call(*arguments: Any) -> None:
+        alive = reference()
+        if alive is not None and shiboken6.isValid(alive.__self__):
+            alive(*arguments)
+
+    return call
 
 
 class QMRMLWidget(QtWidgets.QWidget):
@@ -37,7 +52,7 @@ class QMRMLWidget(QtWidgets.QWidget):
         return self._scene
 
     def setMRMLScene(self, scene: Any) -> None:
-        """Slot setMRMLScene(vtkMRMLScene*)."""
+        """Set the scene; a slot."""
         if scene is not self._scene:
             self._scene = scene
             self.mrmlSceneChangedSignal.emit(scene)
@@ -142,7 +157,7 @@ class QMRMLNodeComboBox(QtWidgets.QWidget):
 
     def _rebuild(self, *_: Any) -> None:
         """List everything anew and keep the choice; the choice changes only where its node is not listed any more."""
-        chosen = self.currentNodeID
+        chosen = self._combo.currentData() or ""
         with QtCore.QSignalBlocker(self._combo):
             self._combo.clear()
             if self._scene is not None:
@@ -160,7 +175,7 @@ class QMRMLNodeComboBox(QtWidgets.QWidget):
                         self._combo.addItem(action, None)
             self._combo.setCurrentIndex(self._index_of(chosen))
         self._update_default_text()
-        if self.currentNodeID != chosen:
+        if (self._combo.currentData() or "") != chosen:
             self._emit_current()
 
     def _index_of(self, node_id: str) -> int:
@@ -178,7 +193,7 @@ class QMRMLNodeComboBox(QtWidgets.QWidget):
         return self._scene
 
     def setMRMLScene(self, scene: Any) -> None:
-        """Slot setMRMLScene(vtkMRMLScene*): a node that was set before the scene is selected now."""
+        """Set the scene, and choose now what was set before there was one; a slot."""
         if scene is self._scene:
             return
         if self._scene is not None:
@@ -189,11 +204,11 @@ class QMRMLNodeComboBox(QtWidgets.QWidget):
         self._scene = scene
         if scene is not None:
             self._observers = [
-                observe_nodes(scene, slicer.vtkMRMLScene.NodeAddedEvent, self._node_added),
-                observe_nodes(scene, slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self._node_leaves),
-                observe_nodes(scene, slicer.vtkMRMLScene.NodeRemovedEvent, self._node_removed),
-                scene.AddObserver(slicer.vtkMRMLScene.EndCloseEvent, self._rebuild),
-                scene.AddObserver(slicer.vtkMRMLScene.EndBatchProcessEvent, self._rebuild),
+                observe_nodes(scene, slicer.vtkMRMLScene.NodeAddedEvent, _weak(self._node_added)),
+                observe_nodes(scene, slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, _weak(self._node_leaves)),
+                observe_nodes(scene, slicer.vtkMRMLScene.NodeRemovedEvent, _weak(self._node_removed)),
+                scene.AddObserver(slicer.vtkMRMLScene.EndCloseEvent, _weak(self._rebuild)),
+                scene.AddObserver(slicer.vtkMRMLScene.EndBatchProcessEvent, _weak(self._rebuild)),
             ]
         self._rebuild()
         self.setCurrentNodeID(self._requested if self._requested is not None else chosen)
@@ -211,7 +226,10 @@ class QMRMLNodeComboBox(QtWidgets.QWidget):
 
     def _watch(self, node: Any) -> None:
         if node.GetID() not in self._watched:
-            self._watched[node.GetID()] = (node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._node_modified))
+            self._watched[node.GetID()] = (
+                node,
+                node.AddObserver(vtk.vtkCommand.ModifiedEvent, _weak(self._node_modified)),
+            )
 
     def _node_modified(self, node: Any, event: str) -> None:
         row = self._combo.findData(node.GetID())
@@ -246,20 +264,20 @@ class QMRMLNodeComboBox(QtWidgets.QWidget):
         return self._scene.GetNodeByID(node_id) if node_id and self._scene is not None else None
 
     def setCurrentNode(self, node: Any) -> None:
-        """Slot setCurrentNode(vtkMRMLNode*); a node that is not listed chooses nothing."""
+        """Choose a node; one that is not listed, or None, chooses nothing. A slot."""
         if node is not None and not isinstance(node, slicer.vtkMRMLNode):
             raise TypeError(f"setCurrentNode takes a node or None, not {node!r}")
         self.setCurrentNodeID("" if node is None else node.GetID())
 
     def setCurrentNodeID(self, node_id: str) -> None:
-        """Slot setCurrentNodeID(QString)."""
+        """Choose a node by its ID; a slot."""
         if self._scene is None:
             self._requested = node_id
             return
         self._combo.setCurrentIndex(self._index_of(node_id))
 
     def setCurrentNodeIndex(self, index: int) -> None:
-        """Slot setCurrentNodeIndex(int), counted without None."""
+        """Choose the n-th node, counted without None; a slot."""
         self.setCurrentNode(self.nodeFromIndex(index))
 
     def _emit_current(self, *_: Any) -> None:
@@ -294,7 +312,7 @@ class QMRMLNodeComboBox(QtWidgets.QWidget):
         self._rebuild()
 
     def addNode(self, node_type: str | None = None) -> Any:
-        """Slot addNode: make a node of the first type, or of one of the types, as the user's Create new does."""
+        """Make a node of one of the types, the first by default, as the user's Create new does; a slot."""
         if not self._node_types or (node_type is not None and node_type not in self._node_types) or self._scene is None:
             return None
         node_type = node_type or self._node_types[0]
@@ -312,7 +330,7 @@ class QMRMLNodeComboBox(QtWidgets.QWidget):
         return node
 
     def removeCurrentNode(self) -> None:
-        """Slot removeCurrentNode()."""
+        """Remove the chosen node from the scene; a slot."""
         self._scene.RemoveNode(self.currentNode())
 
     # Properties.
@@ -412,8 +430,8 @@ def create_module_panel(module: Any) -> Any:
 
 
 NODE_COMBO_BOX_METHODS = (
-    "addAttribute addNode currentNode mrmlScene nodeCount nodeFromIndex removeCurrentNode setCurrentNode setCurrentNodeID "
-    "setCurrentNodeIndex setMRMLScene"
+    "addAttribute addNode currentNode mrmlScene nodeCount nodeFromIndex removeCurrentNode setCurrentNode "
+    "setCurrentNodeID setCurrentNodeIndex setMRMLScene"
 )
 
 

@@ -1,7 +1,8 @@
 """How a parameter is bound to a widget: which pairs of type and widget there are, and what each reads and writes.
 
-Our own code with the contract of Base/Python/slicer/parameterNodeWrapper/guiConnectors.py (canRepresent decides by the exact
-type of the widget; ranges, decimals and choices go from the annotations into the widget when they are connected).
+Our own code with the contract of Base/Python/slicer/parameterNodeWrapper/guiConnectors.py (canRepresent decides by
+the exact type of the widget; ranges, decimals and choices go from the annotations into the widget when they are
+connected).
 """
 
 from __future__ import annotations

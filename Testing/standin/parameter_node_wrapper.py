@@ -2,8 +2,8 @@
 
 Our own code with the contract of Base/Python/slicer/parameterNodeWrapper/ in Slicer: wrapper.py (decorator, methods,
 reserved names, caching), serializers.py (how a value is written into the node), validators.py, default.py,
-guiConnectors.py (Decimals, SingleStep). Only the member types in `_serializer_for` are known: packs, lists, unions and
-others are refused.
+guiConnectors.py (Decimals, SingleStep). Only the member types in `_serializer_for` are known: packs, lists, unions
+and others are refused.
 """
 
 from __future__ import annotations

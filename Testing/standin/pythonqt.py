@@ -2,12 +2,15 @@
 
 Checked against PythonQt (MeVisLab/pythonqt, the upstream of Slicer's fork commontk/PythonQt):
 - src/PythonQtClassInfo.cpp (lookup: property before method; `name` is another word for objectName),
-- src/PythonQtInstanceWrapper.cpp (PythonQtInstanceWrapper_getattro: property, method, signal, dynamic property, named child;
-  _setattro: properties only, no new attributes on C++ objects),
-- src/PythonQtConversion.cpp (PyObjToQVariant: any value to a bool by its truth, any to a str, a float to an int by floor),
-- src/PythonQtSignal.cpp (connect, disconnect, emit of a signal), src/PythonQtSignalReceiver.cpp (PythonQtSignalTarget::call:
-  a slot gets no more arguments than it takes; its exception is printed, the signal goes on),
-- src/PythonQtStdDecorators.h (what every QObject can do: connect, disconnect, parent, children, findChild, property, ...).
+- src/PythonQtInstanceWrapper.cpp (PythonQtInstanceWrapper_getattro: property, method, signal, dynamic property, named
+  child; _setattro: properties only, no new attributes on C++ objects),
+- src/PythonQtConversion.cpp (PyObjToQVariant: any value to a bool by its truth, any to a str, a float to an int by
+  floor),
+- src/PythonQtSignal.cpp (connect, disconnect, emit of a signal), src/PythonQtSignalReceiver.cpp
+  (PythonQtSignalTarget::call: a slot gets no more arguments than it takes; its exception is printed, the signal goes
+  on),
+- src/PythonQtStdDecorators.h (what every QObject can do: connect, disconnect, parent, children, findChild, property,
+  ...).
 """
 
 from __future__ import annotations
@@ -32,6 +35,9 @@ QT_SOURCE = "PythonQt's generated_cpp_515/ (methods) and in the class's document
 # What waits for a user: in a test nobody answers.
 MODAL = {"exec", "exec_"}
 MODAL_CLASSES = {"QMessageBox", "QFileDialog", "QInputDialog"}
+
+# Signals that PySide6 has and Qt 5 has not: there they do not exist in Slicer (stable versions run on Qt 5.15).
+QT6_SIGNALS = {"checkStateChanged"}
 
 _slot_errors: list[BaseException] = []
 _classes: dict[type, type[QtObject]] = {}
@@ -146,7 +152,7 @@ class QtObject(metaclass=QtClass):
         super().__init_subclass__(**kwargs)
         if not vars(cls).get("_declared_by_standin"):
             raise not_known(
-                f"a Python class derived from qt.{cls.__mro__[1].__name__}", "PythonQtShell classes of PythonQt"
+                f"a Python class derived from {cls.__mro__[1].__name__}", "PythonQtShell classes of PythonQt"
             )
 
     # What PythonQtStdDecorators gives every QObject.
@@ -254,9 +260,8 @@ class QtObject(metaclass=QtClass):
         elif name.encode() in [bytes(item.data()) for item in native.dynamicPropertyNames()]:
             native.setProperty(name, unwrap(value))
         else:
-            raise NotKnownError(
-                f"'{name}' does not exist on {type(self).__name__} and creating new attributes on C++ objects is not allowed"
-            )
+            kind = type(self).__name__
+            raise NotKnownError(f"'{name}' does not exist on {kind}; C++ objects get no new attributes from Python")
 
     def __dir__(self) -> list[str]:
         meta = self._native.metaObject()
@@ -338,13 +343,13 @@ def _signals(native: Any) -> dict[str, str]:
         method = meta.method(index)
         if method.methodType() == QtCore.QMetaMethod.MethodType.Signal:
             name = bytes(method.name().data()).decode()
-            if name not in hidden:
+            if name not in hidden and name not in QT6_SIGNALS:
                 found[bytes(method.methodSignature().data()).decode()] = name
     return found
 
 
 def _signature_of(native: Any, name: str) -> str | None:
-    # The last one in the class's own order with most arguments is the full signal; clones with default values follow it.
+    # A signal with default values comes first with all its arguments, then as clones with fewer.
     matching = [signature for signature in _signals(native) if signature.split("(")[0] == name]
     return matching[0] if matching else None
 
@@ -485,12 +490,12 @@ class Namespace:
 
 
 class QtModule(types.ModuleType):
-    """The module `qt`."""
+    """The module `qt` or `ctk`."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise not_known(f"qt.{name}", QT_SOURCE)
+        raise not_known(f"{self.__name__}.{name}", QT_SOURCE if self.__name__ == "qt" else "Libs/Widgets of CTK")
 
 
 def create_module() -> QtModule:

@@ -1,7 +1,7 @@
 """slicer.app with Qt: the QApplication, its cursor and settings, and the modules qt and ctk.
 
-Checked against Base/QTGUI/qSlicerApplication.h and Base/QTCore/qSlicerCoreApplication.h; qSlicerApplication is a QApplication,
-so that its static functions (processEvents, setOverrideCursor, topLevelWidgets) are slicer.app's too.
+Checked against Base/QTGUI/qSlicerApplication.h and Base/QTCore/qSlicerCoreApplication.h; qSlicerApplication is a
+QApplication, so that its static functions (processEvents, setOverrideCursor, topLevelWidgets) are slicer.app's too.
 """
 
 from __future__ import annotations
@@ -82,9 +82,16 @@ def _fonts() -> None:
     QtWidgets.QApplication.setFont(QtGui.QFont(QtGui.QFontDatabase.applicationFontFamilies(number)[0], 9))
 
 
+def _message(kind: Any, context: Any, text: str) -> None:
+    """Pass Qt's messages on, but for one that the offscreen platform repeats at every window."""
+    if "propagateSizeHints" not in text:
+        print(text, file=sys.stderr)
+
+
 def create(scene: Any) -> QtSlicerApplication:
     """Start Qt without a screen, put qt and ctk into sys.modules, and return slicer.app."""
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    QtCore.qInstallMessageHandler(_message)
     application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["Slicer"])
     application.setStyle("Fusion")
     _fonts()

@@ -1,8 +1,9 @@
 """qt.QUiLoader: .ui files become widgets; what would be silently ignored in Slicer is an error here.
 
-Checked against Qt's QUiLoader (unknown property -> a dynamic property nobody reads; a connection with an unknown signal or
-slot -> a warning on the console) and slicer.util.loadUI, which calls QUiLoader.load(QFile). A property of the class has to
-exist; anything else has to say stdset="0", as Qt Designer writes for dynamic properties such as SlicerParameterName.
+Checked against Qt's QUiLoader (unknown property -> a dynamic property nobody reads; a connection with an unknown
+signal or slot -> a warning on the console) and slicer.util.loadUI, which calls QUiLoader.load(QFile). A property of
+the class has to exist; anything else has to say stdset="0", as Qt Designer writes for dynamic properties such as
+SlicerParameterName.
 """
 
 from __future__ import annotations
