@@ -323,6 +323,16 @@ def test_a_folder_without_ct_says_what_it_holds(tmp_path: Path):
         read_folder(tmp_path_empty(tmp_path))
 
 
+def test_a_dicomdir_is_neither_a_ct_nor_damaged():
+    """The one inside pydicom's wheel; without its images there is nothing to read."""
+    from pydicom.data import get_testdata_file
+
+    path = get_testdata_file("DICOMDIR", download=False)
+    assert path is not None
+    with pytest.raises(InputError, match="1 DICOMDIR files"):  # a warning would be an error here
+        read_volume(path)
+
+
 def tmp_path_empty(tmp_path: Path) -> Path:
     (tmp_path / "empty").mkdir()
     return tmp_path / "empty"

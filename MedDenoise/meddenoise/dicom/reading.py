@@ -10,7 +10,6 @@ import numpy.typing as npt
 from meddenoise.dicom.geometry import grid_of
 from meddenoise.dicom.pixels import read_hu
 from meddenoise.dicom.series import Series, choose_series
-from meddenoise.errors import InputError
 from meddenoise.volume_files import Volume
 
 
@@ -37,8 +36,6 @@ def read_series(series: Series) -> Volume:
     array: npt.NDArray[np.generic] = np.empty((len(grid.slices), rows, columns), np.int16)
     for k, item in enumerate(grid.slices):
         hu = read_hu(item.path)
-        if hu.shape != (rows, columns):
-            raise InputError(f"{item.path} holds an image of {hu.shape}, its header says {rows, columns}.")
         if hu.dtype == np.float32 and array.dtype == np.int16:
             array = array.astype(np.float32)  # exact for the slices read so far
         array[k] = hu
