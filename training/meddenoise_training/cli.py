@@ -2,96 +2,125 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from meddenoise.errors import MedDenoiseError
 from rich.console import Console
 from rich.progress import Progress
 
-app = typer.Typer(help="Train MedDenoise weights from your own CT.", no_args_is_help=True, add_completion=True)
+from meddenoise.errors import InputError, MedDenoiseError
+
+app = typer.Typer(
+    name="meddenoise-train",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    help="Train MedDenoise weights from your own CT: prepare, fit, export. Research use only, not for diagnosis.",
+)
 console = Console()
 
+Prepared = Annotated[Path, typer.Argument(help="Folder made by `prepare`.")]
+Accelerator = Annotated[str, typer.Option(help="cpu, cuda or mps.")]
 
-@app.command()
-def prepare(
+
+@app.command("prepare")
+def _prepare(
     source: Annotated[
-        Path, typer.Argument(help="Folder of train/, validation/, test/ with a folder of DICOM files for each series.")
+        Path, typer.Argument(help="Folder with train, validation and test, in each a folder of DICOM files a series.")
     ],
     target: Annotated[Path, typer.Argument(help="New folder for the prepared slices.")],
-    slab_mm: Annotated[
-        float, typer.Option(help="Average thin training slices up to this thickness, mm; 0: never.")
-    ] = 7.5,
-    synthetic: Annotated[int, typer.Option(help="Noise-free synthetic slices to add.")] = 400,
     split: Annotated[
-        str | None, typer.Option(help="Where the folders do not say: percent of patients, as 80,10,10.")
+        str | None, typer.Option(help="Percent of the patients, as 80,10,10, where SOURCE has no such folders.")
     ] = None,
-    sources: Annotated[
-        Path | None, typer.Option(help="TOML file that says how the collections are to be cited.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="For synthetic slices and --split.")] = 0,
+    sources: Annotated[Path | None, typer.Option(help="TOML file: how the collections are cited.")] = None,
+    slab_mm: Annotated[float, typer.Option(help="Thin training slices are averaged up to this thickness.")] = 7.5,
+    synthetic: Annotated[int, typer.Option(help="Noise-free synthetic slices to add.")] = 400,
+    seed: Annotated[int, typer.Option(help="Of the synthetic slices and of --split.")] = 0,
 ) -> None:
-    """Read CT from DICOM into memory-mapped HU slices."""
+    """Read CT into HU slices on disk, patients kept to one split."""
     from meddenoise_training.prepare import prepare, read_shares
 
+    shares = read_shares(split) if split is not None else None
     manifest = prepare(
-        source,
-        target,
-        slab_mm=slab_mm,
-        synthetic=synthetic,
-        split=read_shares(split) if split else None,
-        sources=sources,
-        seed=seed,
-        report=_line,
+        source, target, slab_mm=slab_mm, synthetic=synthetic, split=shares, sources=sources, seed=seed, report=_line
     )
     for name, entries in manifest.splits.items():
-        patients = len({e.patient for e in entries} - {""})
-        _line(f"{name}: {len(entries)} slices of {patients} patients")
+        patients = len({e.patient for e in entries if e.kind != "synthetic"})
+        made = sum(e.kind == "synthetic" for e in entries)
+        _line(f"{name}: {len(entries) - made} slices of {patients} patients, {made} synthetic slices")
 
 
-@app.command()
-def fit(
-    prepared: Annotated[Path, typer.Argument(help="Folder made by `prepare`.")],
-    run: Annotated[
-        Path, typer.Argument(help="Folder of this run: checkpoint and logs; the same command goes on from there.")
-    ],
+@app.command("fit")
+def _fit(
+    prepared: Prepared,
+    run: Annotated[Path, typer.Argument(help="Folder of the run; the same command goes on where one stopped.")],
     config: Annotated[Path | None, typer.Option(help="TOML file, as configs/fast.toml.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Planned number of steps.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop after this time; the same command goes on.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Planned steps; may change on the way.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Plan as many steps as fit into this time.")] = None,
     threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
-    accelerator: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    accelerator: Accelerator = "cpu",
     option: Annotated[
-        list[str] | None, typer.Option("--set", help="Override, as --set data.batch=16; repeat as needed.")
+        list[str] | None, typer.Option("--set", help="Override the file, as --set data.batch=16; repeatable.")
     ] = None,
 ) -> None:
-    """Train, or go on training."""
+    """Train; Ctrl-C saves, and the same command goes on."""
     import torch
 
+    from meddenoise_training.checkpoint import read_checkpoint
     from meddenoise_training.config import load_config, parse_override
-    from meddenoise_training.fit import fit
+    from meddenoise_training.fit import fit, steps_within
 
+    if steps is not None and minutes is not None:
+        raise InputError("Both --steps and --minutes plan the run; give one of them.")
+    if threads is not None:
+        torch.set_num_threads(threads)
     overrides: dict[str, Any] = dict(parse_override(text) for text in option or [])
     if steps is not None:
         overrides["fit.steps"] = steps
-    if threads is not None:
-        torch.set_num_threads(threads)
+    if minutes is not None:
+        begun = read_checkpoint(run)
+        overrides["fit.steps"] = (
+            begun["config"]["fit"]["steps"]
+            if begun is not None
+            else steps_within(minutes, load_config(config, overrides), prepared, accelerator=accelerator)
+        )
     settings = load_config(config, overrides)
-    if not console.is_terminal:
-        fit(settings, prepared, run, accelerator=accelerator, minutes=minutes, report=_line)
-        return
-    with Progress(console=console) as bar:
+    asked: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _: asked.append(received))
+    with Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("Training", total=settings.fit.steps)
-        fit(
+        state = fit(
             settings,
             prepared,
             run,
             accelerator=accelerator,
-            minutes=minutes,
             report=_line,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=lambda done, planned: bar.update(task, completed=done, total=planned),
+            stop=lambda: bool(asked),
         )
+    if state.step < settings.fit.steps:
+        _line(f"Stopped and saved at step {state.step} of {settings.fit.steps}; the same command goes on from there.")
+        raise typer.Exit(130)
+
+
+@app.command("export")
+def _export(
+    run: Annotated[Path, typer.Argument(help="Folder of a run of `fit`.")],
+    target: Annotated[Path, typer.Argument(help="The .safetensors file to write; its card goes beside it as .md.")],
+    card: Annotated[Path, typer.Option(help="TOML file with the card's text, as configs/fast-card.toml.")],
+    threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
+) -> None:
+    """Measure a run's averaged weights and write them with their model card."""
+    import torch
+
+    from meddenoise_training.export import export
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    _line(f"{target}: SHA-256 {export(run, target, card)}")
 
 
 def _line(text: str) -> None:
@@ -102,9 +131,9 @@ def _line(text: str) -> None:
 
 
 def main() -> None:
-    """Run the command; an error a user can do something about is one line and exit code 1."""
+    """Run a command; what a user can do something about is one line and exit code 1."""
     try:
         app()
     except MedDenoiseError as error:
-        Console(stderr=True).print(f"Error: {error}", style="red", highlight=False, markup=False)
+        Console(stderr=True).print(f"Error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1)

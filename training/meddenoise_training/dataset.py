@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from meddenoise.errors import InputError
 from torch import Tensor
 
+from meddenoise.errors import InputError
 from meddenoise_training.config import DataConfig
 from meddenoise_training.manifest import Slice, open_slices, read_manifest
 
@@ -57,7 +58,7 @@ class Patches:
         target = torch.from_numpy(np.stack(patches).astype(np.float32)).unsqueeze(1)
         return Batch(target, torch.from_numpy(np.array(sd)))
 
-    def _patch(self, index: int, rng: np.random.Generator) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
+    def _patch(self, index: int, rng: np.random.Generator) -> npt.NDArray[np.int16]:
         size = self._config.patch
         image = self._slices[index]
         for _ in range(_TRIES):
@@ -65,11 +66,11 @@ class Patches:
             patch = image[top : top + size, left : left + size]
             if (patch[::8, ::8] > BODY_ABOVE_HU).mean() > 0.5 or rng.random() < self._config.air_share:
                 break
-        patch = np.rot90(patch, int(rng.integers(4)))
-        return patch[:, ::-1] if rng.random() < 0.5 else patch
+        turned: npt.NDArray[np.int16] = np.rot90(patch, int(rng.integers(4)))
+        return turned[:, ::-1] if rng.random() < 0.5 else turned
 
 
-def _probabilities(entries: list[Slice], *, synthetic: bool) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _probabilities(entries: list[Slice], *, synthetic: bool) -> npt.NDArray[np.float64]:
     """Return how often each slice is drawn among those of its kind; all zeros when there are none."""
     weight = np.array(
         [(e.kind == "synthetic") == synthetic and 1 / (e.noise_sd**2 + SD_FLOOR_HU**2) for e in entries], dtype=float

@@ -1,7 +1,8 @@
-"""DICOM files of one folder, read to HU and sorted into series."""
+"""The CT series of a folder for training: HU in order, padding made air, and what the manifest records of them."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,103 +10,129 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from meddenoise.dicom.geometry import grid_of
+from meddenoise.dicom.pixels import read_hu
+from meddenoise.dicom.series import Series, Slice, import_pydicom, quiet_pydicom, scan
+from meddenoise.errors import InputError, InputWarning
 from meddenoise.intensity import AIR_HU, METAL_ABOVE_HU, PADDING_BELOW_HU
+
+_HEADER = (
+    "PatientID",
+    "ConvolutionKernel",
+    "KVP",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+)
+#: A padding tag is believed only when it means air or less: some headers name 0, which may be water.
+_PADDING_TAG_BELOW_HU = -900.0
 
 
 @dataclass(frozen=True)
-class CTSlice:
-    """One slice: HU as float32 (j, i), padding already air, and the header values that training records."""
+class TrainingSlice:
+    """One slice: (j, i) float32 HU from air to metal, and header values; None where the header has none."""
 
     hu: npt.NDArray[np.float32]
     patient: str
-    series: str
-    position: float
     pixel_mm: float | None
     thickness_mm: float | None
     kernel: str | None
     kvp: float | None
 
 
-def read_slices(files: list[Path], skip: Callable[[Path, str], None]) -> list[list[CTSlice]]:
-    """Read the files of a folder into series, each sorted by position along its slice normal.
+@dataclass(frozen=True)
+class TrainingSeries:
+    """The slices of a series in order.
 
-    :param skip: called with each file that is left out, and the reason.
+    :param spacing_mm: of slices; None where they are no regular grid, so that neighbours cannot be averaged.
     """
-    series: dict[str, list[CTSlice]] = {}
-    for path in files:
+
+    uid: str
+    slices: list[TrainingSlice]
+    spacing_mm: float | None
+
+
+def read_training_series(folder: Path, left_out: Callable[[str], None]) -> list[TrainingSeries]:
+    """Read the CT series in a folder and the folders below.
+
+    :param left_out: called with one line for whatever is not used, and why.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)  # what cannot be read is counted among the others
+        contents = scan(folder)
+        for kind, count in sorted(contents.others.items()):
+            left_out(f"{count} {kind}")
+        found = [_read(series, left_out) for series in contents.series]
+    return [series for series in found if series.slices]
+
+
+def patients_below(folder: Path) -> set[str]:
+    """Return the PatientIDs of the CT files in a folder and the folders below; reads headers only."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)
+        series = scan(folder).series
+    return {_patient(_header(item.path)) for one in series for item in one.slices}
+
+
+def _read(series: Series, left_out: Callable[[str], None]) -> TrainingSeries:
+    spacing: float | None = None
+    try:
+        grid = grid_of(series)
+        ordered = grid.slices
+        spacing = grid.spacing[2] if len(ordered) > 1 else None
+    except InputError:
+        ordered = series.slices
+    slices = []
+    for item in ordered:
         try:
-            one = _read(path)
-        except _Unusable as reason:
-            skip(path, str(reason))
-            continue
-        series.setdefault(one.series, []).append(one)
-    return [sorted(slices, key=lambda s: s.position) for slices in series.values()]
+            slices.append(_read_slice(item))
+        except InputError as error:
+            left_out(str(error))
+            spacing = None  # without this slice its neighbours are no neighbours of each other
+    return TrainingSeries(series.uid, slices, spacing)
 
 
-class _Unusable(Exception):  # noqa: N818 - a reason, not a fault
-    """Why a file is left out."""
-
-
-def _read(path: Path) -> CTSlice:
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-
-    try:
-        dataset = pydicom.dcmread(path)
-    except (InvalidDicomError, OSError) as error:
-        raise _Unusable("not a DICOM file") from error
-    if dataset.get("Modality") != "CT":
-        raise _Unusable(f"modality {dataset.get('Modality', 'missing')}, not CT")
-    if not dataset.get("PatientID"):
-        raise _Unusable("no PatientID: its split cannot be kept")
-    if "LOCALIZER" in dataset.get("ImageType", []):
-        raise _Unusable("a localizer, not a slice")
-    try:
-        stored = dataset.pixel_array
-    except Exception as error:  # a decoder's errors have no common base
-        raise _Unusable(f"its pixels cannot be decoded ({type(error).__name__}: {error})") from error
-    if stored.ndim != 2:
-        raise _Unusable(f"{stored.ndim} dimensions instead of one slice")
-    return CTSlice(
-        hu=_to_hu(dataset, stored),
-        patient=str(dataset.PatientID),
-        series=str(dataset.SeriesInstanceUID),
-        position=_position(dataset),
-        pixel_mm=_number(dataset, "PixelSpacing"),
-        thickness_mm=_number(dataset, "SliceThickness"),
-        kernel=str(dataset.ConvolutionKernel) if dataset.get("ConvolutionKernel") else None,
-        kvp=_number(dataset, "KVP"),
+def _read_slice(item: Slice) -> TrainingSlice:
+    if item.is_enhanced:
+        raise InputError(f"{item.path} is an enhanced multi-frame CT, which cannot be read yet.")
+    header = _header(item.path)
+    patient = _patient(header)
+    if not patient:
+        raise InputError(f"{item.path} has no PatientID, so that its patient cannot be kept to one split.")
+    hu = read_hu(item.path).astype(np.float32)
+    padding = hu < PADDING_BELOW_HU
+    tag = _padding_hu(header)
+    if tag is not None and tag < _PADDING_TAG_BELOW_HU:
+        padding |= np.isclose(hu, tag, rtol=0, atol=1e-3)
+    hu[padding] = AIR_HU
+    np.minimum(hu, np.float32(METAL_ABOVE_HU), out=hu)
+    return TrainingSlice(
+        hu=hu,
+        patient=patient,
+        pixel_mm=item.pixel_spacing[0] if item.pixel_spacing else None,
+        thickness_mm=item.thickness,
+        kernel=str(header.ConvolutionKernel) if header.get("ConvolutionKernel") else None,
+        kvp=float(header.KVP) if header.get("KVP") else None,
     )
 
 
-def _to_hu(dataset: Any, stored: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Rescale stored values; padding becomes air, metal is clipped where the engine leaves it alone."""
-    slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
-    if slope is None or intercept is None:
-        raise _Unusable("no rescale slope and intercept: its values are not HU")
-    hu = stored.astype(np.float64) * slope + intercept
-    padding = hu < PADDING_BELOW_HU
-    tag = dataset.get("PixelPaddingValue")
-    if tag is not None:
-        # Written unsigned (63536) for signed pixels (-2000) by some scanners: compared in the pixels' own 16 bits.
-        padding |= (stored.astype(np.int64) & 0xFFFF) == (int(tag) & 0xFFFF)
-    hu[padding] = AIR_HU
-    return np.minimum(hu, METAL_ABOVE_HU).astype(np.float32)
+def _header(path: Path) -> Any:
+    with quiet_pydicom():
+        return import_pydicom().dcmread(path, stop_before_pixels=True, specific_tags=list(_HEADER))
 
 
-def _number(dataset: Any, keyword: str) -> float | None:
-    """Return a decimal of the header (the first, of several), None where it is missing or no number."""
-    value = dataset.get(keyword)
-    try:
-        return float(value if isinstance(value, (str, float, int)) else value[0])
-    except (TypeError, ValueError, IndexError):
+def _patient(header: Any) -> str:
+    return str(header.get("PatientID") or "").strip()
+
+
+def _padding_hu(header: Any) -> float | None:
+    """Return what the padding tag means in HU; scanners write it unsigned (63536) for signed pixels (-2000) too."""
+    value = header.get("PixelPaddingValue")
+    if value is None:
         return None
-
-
-def _position(dataset: Any) -> float:
-    """Return the position along the slice normal, mm; by instance number where the geometry is missing."""
-    try:
-        row, column = np.reshape(np.asarray(dataset.ImageOrientationPatient, dtype=float), (2, 3))
-        return float(np.cross(row, column) @ np.asarray(dataset.ImagePositionPatient, dtype=float))
-    except (AttributeError, TypeError, ValueError):
-        return float(dataset.get("InstanceNumber") or 0)
+    stored = int(value) & 0xFFFF
+    if header.get("PixelRepresentation") == 1 and stored > 0x7FFF:
+        stored -= 0x10000
+    return stored * float(header.RescaleSlope) + float(header.RescaleIntercept)

@@ -1,6 +1,7 @@
-"""The training loop: fits the autoencoder, keeps checkpoints, and goes on after an interruption as if there had been none.
+"""The training loop: fits the autoencoder, keeps checkpoints, goes on after an interruption as if there had been none.
 
-Patches and noise of a step depend on the seed and the step's number alone, so a resumed run sees exactly what an uninterrupted one sees.
+The patches and the noise of a step depend on the seed and on the step's number alone, so that a resumed run sees
+exactly what an uninterrupted one sees and no state of a random generator has to be kept.
 """
 
 from __future__ import annotations
@@ -16,107 +17,105 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from meddenoise.errors import InputError
-from meddenoise.intensity import HU_PER_UNIT, METAL_ABOVE_HU, PADDING_BELOW_HU
-from meddenoise.network import ResidualAutoencoder, seeded_network
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from meddenoise.errors import InputError
+from meddenoise.intensity import HU_PER_UNIT, METAL_ABOVE_HU, PADDING_BELOW_HU
+from meddenoise.network import seeded_network
+from meddenoise_training.checkpoint import read_checkpoint, write_checkpoint
 from meddenoise_training.config import ARCHITECTURES, Config
 from meddenoise_training.dataset import Patches
 from meddenoise_training.noise.mixture import draw_noise
-from meddenoise_training.validation import Figures, Validation
+from meddenoise_training.validation import Validation
 
-CHECKPOINT_NAME = "checkpoint.pt"
 LOG_NAME = "log.csv"
 FIGURES_NAME = "validation.csv"
+_PACE_STEPS = 30
 
 
 class Fit:
-    """A run in a folder: network, EMA, optimiser, schedule and the number of steps done."""
+    """A run: network, averaged network (EMA), optimiser, schedule and the number of steps done."""
 
-    def __init__(self, config: Config, prepared: Path, run: Path, *, accelerator: str = "cpu") -> None:
-        self.config, self.run = config, run
-        self.fabric = Fabric(
-            accelerator=accelerator, devices=1, precision=_precision(config.fit.precision, accelerator)
-        )
-        network = seeded_network(ARCHITECTURES[config.architecture], config.fit.seed)
+    def __init__(self, config: Config, prepared: Path, *, accelerator: str = "cpu") -> None:
+        self.config, self.prepared = config, prepared
+        precision: Any = _precision(config.fit.precision, accelerator)
+        self.fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+        self.plain: nn.Module = seeded_network(ARCHITECTURES[config.architecture], config.fit.seed)
         # From the identity: a random noise branch first has to unlearn that it shifts air by hundreds of HU.
-        torch.nn.init.zeros_(network.exit.weight)
-        network = network.to(memory_format=torch.channels_last)
+        torch.nn.init.zeros_(self.plain.get_parameter("exit.weight"))
+        self.plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # in torch's docs, not its stubs
         optimizer = torch.optim.AdamW(
-            network.parameters(), lr=config.fit.learning_rate, weight_decay=config.fit.weight_decay
+            self.plain.parameters(), lr=config.fit.learning_rate, weight_decay=config.fit.weight_decay
         )
-        self.network, self.optimizer = self.fabric.setup(network, optimizer)
-        self.ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.fit.ema_decay))
+        self.network, self.optimizer = self.fabric.setup(self.plain, optimizer)
+        average = get_ema_multi_avg_fn(config.fit.ema_decay)  # type: ignore[no-untyped-call]
+        self.ema = AveragedModel(self.plain, multi_avg_fn=average)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_then_cosine(config))
         self.patches = Patches(prepared, config.data)
-        self.validation = Validation(prepared, config.fit.validation_slices)
-        self.prepared = prepared
         self.step = 0
 
-    def resume(self) -> bool:
-        """Load the run's checkpoint when there is one.
+    def resume(self, run: Path) -> bool:
+        """Load the checkpoint of a run folder where there is one.
 
         :returns: whether there was one.
-        :raises InputError: when it was made with another configuration (but for the number of steps).
+        :raises InputError: when it was made with another configuration; the number of steps and how often to log, to
+            validate and to save may change on the way.
         """
-        path = self.run / CHECKPOINT_NAME
-        if not path.exists():
+        saved = read_checkpoint(run)
+        if saved is None:
             return False
-        saved = torch.load(path, weights_only=True)
         if _comparable(Config.model_validate(saved["config"])) != _comparable(self.config):
-            raise InputError(
-                f"The run in {self.run} was started with another configuration; use the same one or another run folder."
-            )
-        _plain(self.network).load_state_dict(saved["network"])
+            raise InputError(f"The run in {run} has another configuration; use that, or another run folder.")
+        self.plain.load_state_dict(saved["network"])
         self.ema.load_state_dict(saved["ema"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.schedule.load_state_dict(saved["schedule"])
         self.step = saved["step"]
         return True
 
-    def save(self) -> None:
-        """Write the checkpoint beside the old one, then replace that."""
-        state = {
-            "network": _plain(self.network).state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "step": self.step,
-            "config": self.config.model_dump(mode="json"),
-            "prepared": str(self.prepared.resolve()),
-        }
-        self.run.mkdir(parents=True, exist_ok=True)
-        beside = self.run / f".{CHECKPOINT_NAME}.part"
-        torch.save(state, beside)
-        beside.replace(self.run / CHECKPOINT_NAME)
+    def save(self, run: Path) -> None:
+        """Write the checkpoint of a run folder, replacing the last one when the new one is complete."""
+        write_checkpoint(
+            run,
+            {
+                "network": self.plain.state_dict(),
+                "ema": self.ema.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "step": self.step,
+                "config": self.config.model_dump(mode="json"),
+                "prepared": str(self.prepared.resolve()),
+            },
+        )
 
     def train_step(self) -> tuple[float, float]:
         """Take one step.
 
-        :returns: loss in HU, and the gradient's norm before clipping.
+        The residual of each patch is measured in units of its noise: levels count alike, from next to none (which is to
+        be left alone) to the highest, and within the noise the loss is quadratic, its optimum the mean: no HU bias.
+        (An absolute loss takes the median, which reads low where structures are bright and sparse, as in lung.)
+
+        :returns: the loss, and the gradient's norm before clipping.
         """
-        seed = np.random.SeedSequence([self.config.fit.seed, self.step])
+        settings = self.config
+        seed = np.random.SeedSequence([settings.fit.seed, self.step])
         batch = self.patches.draw(np.random.default_rng(seed))
-        generator = torch.Generator().manual_seed(int(seed.generate_state(1, np.uint64)[0] >> np.uint64(1)))
-        size = self.config.data.patch
-        drawn = draw_noise(batch.target_sd, size, size, self.config.noise, generator)
+        generator = torch.Generator().manual_seed(int(seed.generate_state(1, np.uint32)[0]))
+        size = settings.data.patch
+        drawn = draw_noise(batch.target_sd, size, size, settings.noise, generator)
         noisy = (batch.target + drawn.noise).clamp(PADDING_BELOW_HU, METAL_ABOVE_HU) / HU_PER_UNIT
-        noisy, target = self.fabric.to_device((noisy.contiguous(memory_format=torch.channels_last), batch.target))
-        loss = charbonnier(self.network(noisy) * HU_PER_UNIT - target, self.config.fit.charbonnier_hu)
+        scale = torch.hypot(drawn.sd, batch.target_sd) + settings.fit.scale_floor_hu
+        noisy, target, scale = self.fabric.to_device((noisy, batch.target, scale.view(-1, 1, 1, 1)))
+        loss = charbonnier((self.network(noisy) * HU_PER_UNIT - target) / scale)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
-        norm = self.fabric.clip_gradients(self.network, self.optimizer, max_norm=self.config.fit.clip_norm)
+        norm: Any = self.fabric.clip_gradients(self.network, self.optimizer, max_norm=settings.fit.clip_norm)
         self.optimizer.step()
         self.schedule.step()
-        self.ema.update_parameters(_plain(self.network))
+        self.ema.update_parameters(self.plain)
         self.step += 1
         return float(loss.detach()), float(norm)
-
-    def validate(self) -> list[Figures]:
-        """Measure the averaged weights on validation slices, in float32."""
-        return self.validation.figures(self.ema.module)
 
 
 def fit(
@@ -125,63 +124,67 @@ def fit(
     run: Path,
     *,
     accelerator: str = "cpu",
-    minutes: float | None = None,
     report: Callable[[str], None] = print,
     progress: Callable[[int, int], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Fit:
     """Train to the planned number of steps; the same call goes on where an interrupted one stopped.
 
     :param prepared: folder made by ``prepare``.
-    :param run: folder for checkpoint and logs.
-    :param minutes: stop after this time, wherever the run stands; the same call goes on from there.
+    :param run: folder for the checkpoint and the logs.
     :param report: called with one line of text now and then.
-    :param progress: called with (steps done, steps planned).
+    :param progress: called with (steps done, steps planned) after each step.
+    :param stop: asked after each step; when true the checkpoint is written and the run ends early.
+    :raises InputError: when the data or the run's checkpoint do not fit the configuration.
     """
-    state = Fit(config, prepared, run, accelerator=accelerator)
-    if state.resume():
-        report(f"Going on at step {state.step} of {config.fit.steps}.")
+    state = Fit(config, prepared, accelerator=accelerator)
+    validation = Validation(prepared, "validation", config.fit.validation_slices)
+    if state.resume(run):
+        report(f"Going on from step {state.step} of {config.fit.steps}.")
     started = saved = time.monotonic()
-    first, losses, norms = state.step, 0.0, 0.0
-    count = 0
-    while state.step < config.fit.steps:
-        loss, norm = state.train_step()
-        losses, norms, count = losses + loss, norms + norm, count + 1
+    first, recent = state.step, list[tuple[float, float]]()
+    while state.step < config.fit.steps and not stop():
+        recent.append(state.train_step())
         now = time.monotonic()
         if progress is not None:
             progress(state.step, config.fit.steps)
         if state.step % config.fit.log_every == 0:
             pace = (state.step - first) / (now - started)
-            left = (config.fit.steps - state.step) / pace / 60
-            row = {
-                "step": state.step,
-                "loss_hu": round(losses / count, 4),
-                "gradient_norm": round(norms / count, 4),
-                "learning_rate": f"{state.schedule.get_last_lr()[0]:.3e}",
-                "steps_per_second": round(pace, 3),
-            }
-            _append(run / LOG_NAME, row)
-            report(", ".join(f"{k} {v}" for k, v in row.items()) + f", {left:.0f} min left")
-            losses, norms, count = 0.0, 0.0, 0
+            loss, norm = np.mean(recent, axis=0)
+            _log(state, loss, norm, pace, run, report)
+            recent.clear()
         if state.step % config.fit.validate_every == 0 or state.step == config.fit.steps:
-            for figures in state.validate():
-                _append(run / FIGURES_NAME, {"step": state.step, **_rounded(asdict(figures))})
-                report(_sentence(figures))
+            for figures in validation.figures(state.ema.module):
+                _append(run / FIGURES_NAME, {"step": state.step, **asdict(figures)})
+                report(f"  {figures}")
         if now - saved > 60 * config.fit.checkpoint_minutes:
-            state.save()
+            state.save(run)
             saved = now
-        if minutes is not None and now - started > 60 * minutes:
-            report(f"Time is up at step {state.step} of {config.fit.steps}; the same command goes on from there.")
-            break
-    state.save()
+    state.save(run)
     return state
 
 
-def charbonnier(difference: Tensor, eps: float) -> Tensor:
-    """Return the mean of ``sqrt(d^2 + eps^2) - eps``, HU: quadratic below eps, linear beyond (Charbonnier et al., ICIP 1994)."""
-    return (torch.sqrt(difference.square() + eps**2) - eps).mean()
+def steps_within(minutes: float, config: Config, prepared: Path, *, accelerator: str = "cpu") -> int:
+    """Measure the pace with a few steps that are thrown away and return how many fit into a time.
+
+    A tenth is set aside for validation. The warm-up of the configuration must fit too: at least twice its steps.
+    """
+    trial = Fit(config, prepared, accelerator=accelerator)
+    trial.train_step()
+    started = time.monotonic()
+    for _ in range(_PACE_STEPS):
+        trial.train_step()
+    seconds_a_step = (time.monotonic() - started) / _PACE_STEPS
+    return max(2 * config.fit.warmup_steps, int(0.9 * 60 * minutes / seconds_a_step), 1)
+
+
+def charbonnier(difference: Tensor) -> Tensor:
+    """Return the mean of ``sqrt(d^2 + 1) - 1``: quadratic below 1, linear beyond (Charbonnier et al., ICIP 1994)."""
+    return (torch.sqrt(difference.square() + 1) - 1).mean()
 
 
 def _warmup_then_cosine(config: Config) -> Callable[[int], float]:
+    """Return the factor of the learning rate: a straight rise, then half a cosine down to 1 %."""
     steps, warmup = config.fit.steps, config.fit.warmup_steps
 
     def factor(step: int) -> float:
@@ -192,33 +195,40 @@ def _warmup_then_cosine(config: Config) -> Callable[[int], float]:
     return factor
 
 
-def _precision(wanted: str, accelerator: str) -> Any:
-    """Choose bfloat16 for the residual branch where the processor multiplies it in hardware, float32 elsewhere."""
+def _precision(wanted: str, accelerator: str) -> str:
+    """Choose bfloat16 for the convolutions where the processor multiplies it in hardware, float32 elsewhere."""
     if wanted != "auto":
         return wanted
-    if accelerator == "cpu":
-        capable = "avx512_bf16" in _cpu_flags() or "amx_bf16" in _cpu_flags()
-    else:
-        capable = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bf16-mixed" if capable else "32-true"
+    if accelerator == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    return "bf16-mixed" if accelerator == "cpu" and _cpu_has_bfloat16() else "32-true"
 
 
-def _cpu_flags() -> str:
+def _cpu_has_bfloat16() -> bool:
     try:
-        return Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return ""
-
-
-def _plain(network: Any) -> ResidualAutoencoder:
-    module: ResidualAutoencoder = network.module
-    return module
+        flags = Path("/proc/cpuinfo").read_text("utf-8")
+    except OSError:  # not Linux
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def _comparable(config: Config) -> dict[str, Any]:
-    """Return a configuration without what may change on the way: how long, and how often to tell and to save."""
     free = {"steps", "log_every", "validate_every", "validation_slices", "checkpoint_minutes"}
     return config.model_dump(mode="json", exclude={"fit": free})
+
+
+def _log(state: Fit, loss: float, norm: float, pace: float, run: Path, report: Callable[[str], None]) -> None:
+    planned = state.config.fit.steps
+    row = {
+        "step": state.step,
+        "loss": f"{loss:.5f}",
+        "gradient_norm": f"{norm:.4f}",
+        "learning_rate": f"{state.schedule.get_last_lr()[0]:.3e}",
+        "steps_per_second": f"{pace:.2f}",
+    }
+    _append(run / LOG_NAME, row)
+    left = (planned - state.step) / pace / 60
+    report(f"step {state.step} of {planned}: loss {loss:.4f}, {pace:.1f} steps/s, {left:.0f} min left")
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:
@@ -229,14 +239,3 @@ def _append(path: Path, row: dict[str, Any]) -> None:
         if new:
             writer.writeheader()
         writer.writerow(row)
-
-
-def _rounded(row: dict[str, Any]) -> dict[str, Any]:
-    return {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}
-
-
-def _sentence(f: Figures) -> str:
-    return (
-        f"  {f.name}: RMSE {f.rmse_before:.2f} -> {f.rmse:.2f} HU, PSNR(C50/W400) {f.psnr_before:.2f} -> {f.psnr:.2f} dB "
-        f"({f.psnr - f.psnr_before:+.2f}), bias {f.bias:+.2f} HU"
-    )

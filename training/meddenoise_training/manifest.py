@@ -8,8 +8,10 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
 from meddenoise.errors import InputError
-from pydantic import BaseModel, ConfigDict, ValidationError
+from meddenoise_training.toml_files import read_toml
 
 MANIFEST_NAME = "manifest.json"
 SPLITS = ("train", "validation", "test")
@@ -62,7 +64,22 @@ class Manifest(BaseModel):
     seed: int
     collections: list[Collection]
     splits: dict[str, list[Slice]]
-    skipped: list[str]
+    left_out: list[str]
+
+
+def read_collections(path: Path | None) -> list[Collection]:
+    """Read how collections are cited: a TOML file of ``[[collection]]`` tables.
+
+    :raises InputError: when the file is not that.
+    """
+    if path is None:
+        return []
+    try:
+        return TypeAdapter(list[Collection]).validate_python(read_toml(path).get("collection"))
+    except ValidationError as error:
+        raise InputError(
+            f"{path} does not say where data are from: it takes [[collection]] tables with name, licence, doi, folders."
+        ) from error
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -79,12 +96,17 @@ def read_manifest(folder: Path) -> Manifest:
         ) from error
 
 
+def slices_path(folder: Path, split: str) -> Path:
+    """Return where the slices of a split lie."""
+    return folder / split / "slices.npy"
+
+
 def open_slices(folder: Path, split: str, manifest: Manifest) -> npt.NDArray[np.int16]:
     """Map the slices of a split, (n, j, i) int16 HU.
 
     :raises InputError: when the file is not what the manifest says.
     """
-    path = folder / split / "slices.npy"
+    path = slices_path(folder, split)
     try:
         slices = np.load(path, mmap_mode="r")
     except (OSError, ValueError) as error:

@@ -1,15 +1,16 @@
 """Noise-free synthetic slices: dead leaves with the HU of CT, the only targets that carry no noise at all.
 
-Overlapping shapes of many sizes have the edges and the scale invariance of natural images (Lee, Mumford, Huang, "Occlusion models for
-natural images", IJCV 2001; used for denoisers by Achddou et al., "Synthetic images as a regularity prior", 2021).
+Overlapping shapes of many sizes have the edges and the scale invariance of natural images (Lee, Mumford, Huang,
+"Occlusion models for natural images", IJCV 2001; Achddou et al. trained denoisers on them alone, 2021).
 """
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from meddenoise.intensity import AIR_HU
 from scipy.ndimage import gaussian_filter
+
+from meddenoise.intensity import AIR_HU
 
 #: (share, mean HU, SD HU): soft tissue, fat, enhanced blood, lung, trabecular and cortical bone, gas.
 TISSUES = (
@@ -27,7 +28,7 @@ Image = npt.NDArray[np.float32]
 
 
 def dead_leaves(size: int, rng: np.random.Generator) -> Image:
-    """Make one slice, (size, size) float32, HU, with anti-aliased edges blurred and sharpened as reconstruction kernels do."""
+    """Make one slice, (size, size) float32 HU: anti-aliased edges, blurred and sharpened as kernels do."""
     fine = OVERSAMPLING * size
     image = np.full((fine, fine), rng.normal(30.0, 40.0), dtype=np.float32)
     exponent = rng.uniform(1.0, 2.4)
@@ -39,7 +40,7 @@ def dead_leaves(size: int, rng: np.random.Generator) -> Image:
     if rng.random() < 0.3:
         _surround_with_air(image, rng)
     image = image.reshape(size, OVERSAMPLING, size, OVERSAMPLING).mean(axis=(1, 3))
-    image = gaussian_filter(image, rng.uniform(0.4, 1.1))
+    image = gaussian_filter(image, rng.uniform(0.0, 1.1))
     sharpening = max(0.0, rng.uniform(-0.5, 0.6))
     image += sharpening * (image - gaussian_filter(image, 1.5))
     image += _texture(size, rng)

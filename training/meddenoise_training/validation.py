@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from meddenoise.intensity import from_network, to_network
-from meddenoise.metrics import ABDOMEN, bias, psnr, rmse
 from torch import Tensor, nn
 
+from meddenoise.intensity import from_network, to_network
+from meddenoise.metrics import ABDOMEN, bias, psnr, rmse
 from meddenoise_training.manifest import open_slices, read_manifest
-from meddenoise_training.noise.correlated import SHARP, SMOOTH, Kernel, correlated_noise
+from meddenoise_training.noise.correlated import SHARP, SMOOTH, alike, correlated_noise
 from meddenoise_training.noise.gaussian import gaussian_noise
+
+Noise = Callable[[int, int, torch.Generator], Tensor]
+Image = npt.NDArray[np.float32]
 
 #: The noise added for the figures, HU.
 NOISE_SD_HU = 25.0
@@ -37,19 +42,29 @@ class Figures:
     psnr: float
     bias: float
 
+    def __str__(self) -> str:
+        """Return the figures as a line of a log."""
+        line = f"{self.name}: RMSE {self.rmse_before:.2f} -> {self.rmse:.2f} HU, bias {self.bias:+.2f} HU"
+        if math.isfinite(self.psnr_before):
+            line += f", PSNR(C50/W400) {self.psnr_before:.2f} -> {self.psnr:.2f} dB"
+        return line
+
 
 class Validation:
-    """Validation slices of a prepared folder, spread evenly, with their noise."""
+    """Slices of a split of a prepared folder, spread evenly, with their noise."""
 
-    def __init__(self, prepared: Path, slices: int) -> None:
+    def __init__(self, prepared: Path, split: str, slices: int) -> None:
         manifest = read_manifest(prepared)
-        stack = open_slices(prepared, "validation", manifest)
-        entries = manifest.splits["validation"]
-        self._groups: dict[str, list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]] = {}
+        stack = open_slices(prepared, split, manifest)
+        entries = manifest.splits[split]
+        self._groups: dict[str, list[Image]] = {}
         for name, synthetic in (("ct", False), ("synthetic", True)):
             indices = [i for i, e in enumerate(entries) if (e.kind == "synthetic") == synthetic]
-            chosen = indices[:: max(1, -(-len(indices) // slices))][:slices]
-            self._groups[name] = [stack[i].astype(np.float32) for i in chosen]
+            # The cleaner half: what a reference carries of its own hides how near the result comes.
+            limit = np.median([entries[i].noise_sd for i in indices]) if indices else 0.0
+            clean = [i for i in indices if entries[i].noise_sd <= limit]
+            places = np.linspace(0, len(clean) - 1, min(slices, len(clean))).round().astype(int)
+            self._groups[name] = [stack[clean[place]].astype(np.float32) for place in places]
 
     def figures(self, network: nn.Module) -> list[Figures]:
         """Denoise and measure; synthetic slices, being noise-free, are given without added noise as well."""
@@ -65,16 +80,18 @@ def _white(height: int, width: int, generator: torch.Generator) -> Tensor:
     return gaussian_noise(torch.tensor([NOISE_SD_HU]), height, width, generator)
 
 
-def _shaped(kernel: Kernel) -> Callable[[int, int, torch.Generator], Tensor]:
-    values = [torch.tensor([v]) for v in (NOISE_SD_HU, kernel.mean_frequency, kernel.order, kernel.ramp)]
-    return lambda height, width, generator: correlated_noise(*values, height, width, generator)
+def _shaped(kernel: tuple[float, float, float]) -> Noise:
+    kernels = alike(kernel, 1)
+    return lambda height, width, generator: correlated_noise(
+        torch.tensor([NOISE_SD_HU]), kernels, height, width, generator
+    )
 
 
 def _none(height: int, width: int, generator: torch.Generator) -> Tensor:
     return torch.zeros(1, 1, height, width)
 
 
-_NOISES: dict[str, Callable[[int, int, torch.Generator], Tensor]] = {
+_NOISES: dict[str, Noise] = {
     "white": _white,
     "smooth": _shaped(SMOOTH),
     "sharp": _shaped(SHARP),
@@ -85,12 +102,12 @@ _NOISES: dict[str, Callable[[int, int, torch.Generator], Tensor]] = {
 def _measure(
     name: str,
     network: nn.Module,
-    references: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]],
-    noise: Callable[[int, int, torch.Generator], Tensor],
+    references: list[Image],
+    noise: Noise,
 ) -> Figures:
     rows = []
     for number, reference in enumerate(references):
-        added = noise(*reference.shape, torch.Generator().manual_seed(number))[0, 0].numpy()
+        added = noise(reference.shape[0], reference.shape[1], torch.Generator().manual_seed(number))[0, 0].numpy()
         noisy = reference + added
         with torch.inference_mode():
             x = torch.from_numpy(to_network(noisy))[None, None].to(next(network.parameters()).device)

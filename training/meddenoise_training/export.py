@@ -1,0 +1,197 @@
+"""A run's averaged weights written as ``.safetensors`` with their model card, and the card once more to read."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from meddenoise.errors import InputError, OutputError
+from meddenoise.intensity import HU_PER_UNIT
+from meddenoise.model_card import ModelCard
+from meddenoise.network import ResidualAutoencoder, build_network
+from meddenoise.weights import save_weights
+from meddenoise_training.checkpoint import read_checkpoint
+from meddenoise_training.config import ARCHITECTURES, Config
+from meddenoise_training.manifest import Manifest, read_manifest
+from meddenoise_training.toml_files import read_toml
+from meddenoise_training.validation import NOISE_SD_HU, Validation
+
+#: Slices of each kind behind the card's figures.
+_FIGURE_SLICES = 16
+_SOFTWARE = ("torch", "lightning-fabric", "numpy", "meddenoise", "meddenoise-training")
+
+
+class CardText(BaseModel):
+    """What only a person can say of the weights, from a TOML file; see :class:`meddenoise.model_card.ModelCard`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    title: str
+    version: str
+    licence: str
+    summary: str
+    limits: list[str]
+
+
+def export(run: Path, target: Path, card_text: Path) -> str:
+    """Measure the averaged weights of a run on validation and test slices and write them with their card.
+
+    :param run: folder of the run; its prepared data must still lie where they were.
+    :param target: ``.safetensors`` file; the card to read goes beside it, as ``.md``.
+    :param card_text: TOML file with the fields of :class:`CardText`.
+    :returns: the SHA-256 of the file.
+    :raises InputError: without a checkpoint, prepared data or card text, or when it is not said where data are from.
+    :raises OutputError: when a file cannot be written.
+    """
+    if target.suffix != ".safetensors":
+        raise OutputError(f"Weights are written as .safetensors, not as '{target.suffix}'; rename {target.name}.")
+    saved = read_checkpoint(run)
+    if saved is None:
+        raise InputError(f"There is no checkpoint in {run}; train with `meddenoise-train fit` first.")
+    config, prepared = Config.model_validate(saved["config"]), Path(saved["prepared"])
+    text, manifest = _read_card_text(card_text), read_manifest(prepared)
+    network = averaged_network(saved, config)
+    card = ModelCard(
+        architecture=ARCHITECTURES[config.architecture],
+        hu_per_unit=HU_PER_UNIT,
+        created=datetime.date.today().isoformat(),
+        training=_training(saved["step"], config, manifest),
+        data=_data(manifest),
+        figures=_figures(network, prepared, manifest),
+        **text.model_dump(),
+    )
+    sha256 = save_weights(target, network, card)
+    _write_text(target.with_suffix(".md"), card_to_markdown(card, sha256))
+    return sha256
+
+
+def averaged_network(saved: dict[str, Any], config: Config) -> ResidualAutoencoder:
+    """Build the network with the averaged weights (EMA) of a checkpoint, in evaluation mode."""
+    network = build_network(ARCHITECTURES[config.architecture])
+    prefix = "module."
+    network.load_state_dict({k.removeprefix(prefix): v for k, v in saved["ema"].items() if k.startswith(prefix)})
+    return network.eval()
+
+
+def card_to_markdown(card: ModelCard, sha256: str) -> str:
+    """Return a card as a page for people."""
+    data = [
+        f"- {d['name']}: {d['patients']} patients, {d['slices']} slices, {d['licence']}, {d['doi']}" for d in card.data
+    ]
+    rows = [
+        f"| {split} | {f['name']} | {f['rmse_before']} → {f['rmse']} | {_psnr(f)} | {f['bias']:+} |"
+        for split in ("validation", "test")
+        for f in card.figures.get(split, [])
+    ]
+    return "\n".join(
+        [
+            f"# {card.title} (`{card.name}`, version {card.version})",
+            "",
+            card.summary,
+            "",
+            "## Limits",
+            *(f"- {limit}" for limit in card.limits),
+            "",
+            "## Figures",
+            card.figures["conditions"],
+            "",
+            "| split | slices, noise | RMSE, HU | PSNR C50/W400, dB | bias, HU |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+            "## Training data",
+            *data,
+            "",
+            "## Training",
+            *(f"- {key.replace('_', ' ')}: {value}" for key, value in card.training.items()),
+            "",
+            f"Architecture: {card.architecture}. Weights: {card.licence}, created {card.created}, SHA-256 `{sha256}`.",
+            "",
+        ]
+    )
+
+
+def _psnr(figures: dict[str, Any]) -> str:
+    return "" if figures["psnr_before"] is None else f"{figures['psnr_before']} → {figures['psnr']}"
+
+
+def _read_card_text(path: Path) -> CardText:
+    try:
+        return CardText.model_validate(read_toml(path))
+    except ValidationError as error:
+        wrong = ", ".join(sorted({str(e["loc"][0]) for e in error.errors()}))
+        raise InputError(f"The card text {path} has missing, wrong or unknown fields: {wrong}.") from error
+
+
+def _training(steps: int, config: Config, manifest: Manifest) -> dict[str, Any]:
+    fit, data, noise = config.fit, config.data, config.noise
+    return {
+        "steps": f"{steps} of {fit.steps} planned, {data.batch} patches of {data.patch} x {data.patch} pixels each",
+        "loss": f"Charbonnier of the residual in units of the patch's noise SD + {fit.scale_floor_hu} HU",
+        "optimiser": f"AdamW, learning rate {fit.learning_rate}, warm-up {fit.warmup_steps} steps, cosine; "
+        f"weights averaged (EMA {fit.ema_decay}); seed {fit.seed}",
+        "noise": f"SD {noise.sd_low} to {noise.sd_high} HU (log-uniform, at least {noise.over_own_noise} times the target's "
+        f"own), {noise.white_share:.0%} white, else correlated with mean frequencies of {noise.mean_frequency[0]} to "
+        f"{noise.mean_frequency[1]} cycles/pixel; {noise.clean_share:.0%} of the noise-free targets below {noise.sd_low} HU",
+        "targets": f"scanned slices, the cleanest most often, thin ones averaged up to {manifest.slab_mm} mm; "
+        f"{data.synthetic_share:.0%} noise-free synthetic slices (dead leaves)",
+        "software": {name: version(name) for name in _SOFTWARE} | {"python": platform.python_version()},
+        "config": config.model_dump(mode="json"),
+    }
+
+
+def _data(manifest: Manifest) -> list[dict[str, Any]]:
+    """Return one entry for each collection of the train split.
+
+    :raises InputError: when slices belong to none: weights must name the data they were trained on.
+    """
+    entries = [e for e in manifest.splits["train"] if e.kind != "synthetic"]
+    if any(e.collection is None for e in entries):
+        raise InputError(
+            "The card must name the data, but some training slices belong to no collection; "
+            "prepare again with --sources and a [[collection]] for every folder."
+        )
+    rows = []
+    for collection in manifest.collections:
+        own = [e for e in entries if e.collection == collection.name]
+        if own:
+            counts = {"patients": len({e.patient for e in own}), "slices": len(own)}
+            rows.append({**collection.model_dump(exclude={"folders"}), **counts})
+    return rows
+
+
+def _figures(network: ResidualAutoencoder, prepared: Path, manifest: Manifest) -> dict[str, Any]:
+    figures: dict[str, Any] = {
+        "conditions": f"Means over up to {_FIGURE_SLICES} slices of each kind. Noise of {NOISE_SD_HU:.0f} HU added: white; "
+        "correlated as by a smooth (mean frequency 0.195 cycles/pixel) and by a sharp kernel (0.32); or none. RMSE over "
+        "the slice, PSNR in the window C50/W400, bias within the body. The scans carry noise of their own."
+    }
+    for split in ("validation", "test"):
+        if manifest.splits[split]:
+            measured = Validation(prepared, split, _FIGURE_SLICES).figures(network)
+            figures[split] = [{key: _rounded(value) for key, value in asdict(f).items()} for f in measured]
+    return figures
+
+
+def _rounded(value: float | str) -> float | str | None:
+    """Return a figure with 2 decimals; JSON knows no infinite PSNR."""
+    if isinstance(value, str):
+        return value
+    return round(value, 2) if math.isfinite(value) else None
+
+
+def _write_text(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        beside.write_text(text, "utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise OutputError(f"The card cannot be written to {path}: {error.strerror or error}.") from error
