@@ -62,8 +62,8 @@ def client() -> Iterator[WorkerClient]:
 
 @pytest.fixture(scope="module")
 def warm_client() -> Iterator[WorkerClient]:
-    """Return a client that tests share which leave its child alive."""
-    with WorkerClient() as client:
+    """Return a client that tests share which leave its child alive; Python's own warnings are off in it."""
+    with WorkerClient(environment={**os.environ, "PYTHONWARNINGS": "ignore"}) as client:
         yield client
 
 
@@ -198,8 +198,9 @@ def test_a_child_stays_warm_and_loads_a_changed_model_anew(
     weights = tmp_path / "own.safetensors"
     card = read_card(tiny_weights)
     hashes, pids = [], []
-    for seed in (3, 3, 4):
+    for seed, time_of_file in ((3, 1000), (4, 1000), (4, 2000)):  # by its time the second file is the first one
         save_weights(weights, seeded_network(card.architecture, seed), card)
+        os.utime(weights, (time_of_file, time_of_file))
         client.start(volume_of(), model=weights, **SETTINGS)
         events = end_of(client)
         assert isinstance(events[-1], Done)
@@ -303,12 +304,21 @@ def test_a_hanging_child_is_killed_on_cancel(
     assert is_gone(pid)
 
 
-def test_a_child_that_ignores_the_cancel_is_terminated(tmp_path: Path) -> None:
-    with WorkerClient(python=as_worker(tmp_path, SAY_READY + "time.sleep(60)")) as client:
+def test_a_child_that_ignores_the_cancel_is_terminated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_client, "CANCEL_PATIENCE", 0.5)
+    deaf = (
+        "import signal\n"
+        "def last_words(*_):\n"
+        f"    open({str(tmp_path / 'terminated')!r}, 'w').close()\n"
+        "    sys.exit()\n"
+        "signal.signal(signal.SIGTERM, last_words)\n"
+    )
+    with WorkerClient(python=as_worker(tmp_path, deaf + SAY_READY + "time.sleep(60)")) as client:
         client.start(volume_of())
-        client.poll(5)
+        client.poll(10)
         client.cancel()
         assert isinstance(failure_of(client).error, Cancelled)
+    assert (tmp_path / "terminated").exists()
 
 
 def test_close_in_the_middle_ends_the_child_and_can_be_repeated(client: WorkerClient, tiny_weights: Path) -> None:
