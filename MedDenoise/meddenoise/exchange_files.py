@@ -86,7 +86,7 @@ def _clear_disk_errors(path: Path, size: int) -> Iterator[None]:
         if error.errno in _FULL:
             raise OutputError(
                 "The disk with the folder for temporary files is full; "
-                f"free {math.ceil(size / 1e6)} MB in {path.parent.parent}."
+                f"free at least {math.ceil(size / 1e6)} MB in {path.parent.parent}."
             ) from error
         raise OutputError(f"The temporary file {path} cannot be written: {_reason(error)}.") from error
 

@@ -545,7 +545,7 @@ def test_a_disk_that_is_full_for_the_input(client: WorkerClient, temporary_folde
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     failure = failure_of(client)
     assert isinstance(failure.error, OutputError)
-    assert f"free 1 MB in {temporary_folder}" in str(failure.error)
+    assert f"free at least 1 MB in {temporary_folder}" in str(failure.error)
 
 
 def test_a_disk_that_is_full_for_the_output(tmp_path: Path, temporary_folder: Path) -> None:
@@ -554,7 +554,7 @@ def test_a_disk_that_is_full_for_the_output(tmp_path: Path, temporary_folder: Pa
         client.start(volume_of((8, 128, 128)))
         failure = failure_of(client)
     assert isinstance(failure.error, OutputError)
-    assert f"free 1 MB in {temporary_folder}" in str(failure.error)
+    assert f"free at least 1 MB in {temporary_folder}" in str(failure.error)
 
 
 def test_no_room_is_left_to_chance_once_the_output_is_reserved(tmp_path: Path) -> None:
