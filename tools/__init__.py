@@ -1,0 +1,1 @@
+"""Tools for developers of MedDenoise; nothing that ships uses them."""

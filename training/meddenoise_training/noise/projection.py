@@ -79,10 +79,10 @@ def low_dose_noise(hu: Tensor, pixel: float, settings: LowDose, generator: torch
     """
     height, width = hu.shape[1:]
     mu = MU_WATER * (1 + hu / 1000).clamp_min(0)
-    # The noise's strength varies slowly across the projections: half of the views and of the detectors will do.
-    coarse = project(mu, pixel, _angles(math.ceil(settings.views / 2), hu), spacing=2 * pixel)
+    # The noise's strength varies slowly across the projections: a quarter of the views and half the detectors will do.
+    coarse = project(mu, pixel, _angles(math.ceil(settings.views / 4), hu), spacing=2 * pixel)
     detectors = _detectors(height, width)
-    fine = F.interpolate(coarse, size=detectors, mode="linear").repeat_interleave(2, dim=1)[:, : settings.views]
+    fine = F.interpolate(coarse, size=detectors, mode="linear").repeat_interleave(4, dim=1)[:, : settings.views]
     noise = missing_noise(fine, settings, generator)
     angles = _angles(settings.views, hu)
     return back_project(noise, angles, pixel, (height, width), KERNELS[settings.kernel]) * (1000 / MU_WATER)
@@ -148,9 +148,9 @@ def back_project(sinogram: Tensor, angles: Tensor, pixel: float, size: tuple[int
     for first in range(0, views, _VIEWS_AT_ONCE):
         some = slice(first, first + _VIEWS_AT_ONCE)
         filtered = _filtered(sinogram[:, some], pixel, kernel)
-        theta = angles[some, None, None]
-        t = x[None, None, :] * theta.cos() - y[None, :, None] * theta.sin()
-        result += _looked_up(filtered, t.flatten(1).T)
+        theta = angles[some]
+        t = x[None, :, None] * theta.cos() - y[:, None, None] * theta.sin()
+        result += _looked_up(filtered, t.flatten(0, 1))
     return (result.T * (math.pi / views)).reshape(n, height, width)
 
 

@@ -1,0 +1,158 @@
+"""The way of a CT through the product: DICOM, MRML scene, the module's logic, slice views, figures.
+
+``python -m tools.demo`` makes a numerical abdomen at low dose; ``--input PATH`` takes a CT instead. Results: ``demo/``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from meddenoise.catalogue import DEFAULT_MODEL, find_model
+from meddenoise.errors import InputError, MedDenoiseError
+from meddenoise.phantom import PANCREAS_LESION, Phantom, numerical_abdomen
+from meddenoise.volume_files import Volume, read_volume
+from meddenoise_training.noise.projection import LowDose
+from tools.demo import scene
+from tools.demo.comparison import save_pictures
+from tools.demo.figures import (
+    Figure,
+    against_truth,
+    bias_by_organ,
+    change_in_the_body,
+    noise_levels,
+    table,
+    write_figures,
+)
+from tools.demo.low_dose_series import low_dose_volume, placed_volume, write_series
+
+SEED = 1
+
+
+@dataclass(frozen=True)
+class Case:
+    """A noisy CT and what is known about it.
+
+    :param place: (i, j, k) of the voxel that the pictures show.
+    :param phantom: the truth; None for a CT of the user's.
+    """
+
+    name: str
+    noisy: Volume
+    place: tuple[int, int, int]
+    phantom: Phantom | None = None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the demo from the command line; 0 when it ended well."""
+    parser = argparse.ArgumentParser(prog="python -m tools.demo", description="Show MedDenoise at work on a CT.")
+    parser.add_argument("--input", type=Path, help="DICOM folder, NRRD, NIfTI or MHA file; else a numerical abdomen")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="name of a model, or a .safetensors file")
+    parser.add_argument("--output", type=Path, default=scene.ROOT / "demo", help="folder of the results")
+    options = parser.parse_args(arguments)
+    try:
+        find_model(options.model)  # before minutes of work
+        options.output.mkdir(parents=True, exist_ok=True)
+        case = own_case(options.input) if options.input else phantom_case(options.output / "dicom")
+        denoise_and_show(case, options.model, options.output)
+    except (MedDenoiseError, OSError) as error:
+        print(f"The demo stopped: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def own_case(path: Path) -> Case:
+    """Read a CT of the user's."""
+    say(f"Reading {path}")
+    volume = read_volume(path)
+    describe(volume)
+    depth, height, width = volume.array.shape
+    return Case(path.name, volume, (width // 2, height // 2, depth // 2))
+
+
+def phantom_case(folder: Path, slices: int = 48, size: int = 512) -> Case:
+    """Make the numerical abdomen at low dose as a DICOM series, and read that series."""
+    settings = LowDose(dose_fraction=0.25)
+    say(f"Making a numerical abdomen, {slices} slices of {size} x {size}")
+    phantom = numerical_abdomen(slices=slices, size=size)
+    say(f"Adding the noise that {settings.dose_fraction:.0%} of the dose adds, in the projections of each slice")
+    written = placed_volume(low_dose_volume(phantom, settings, SEED), phantom)
+    say(f"Writing a DICOM series to {folder}")
+    write_series(folder, written, settings)
+    say("Reading it with the engine's DICOM reader")
+    volume = read_volume(folder)
+    check_same(written, volume)
+    describe(volume)
+    centre, size_ijk, spacing = PANCREAS_LESION[0], volume.array.shape[::-1], volume.spacing
+    i, j, k = (int(mm / step + n / 2) for mm, n, step in zip(centre, size_ijk, spacing, strict=True))
+    return Case(f"numerical abdomen, {settings}, seed {SEED}", volume, (i, j, k), phantom)
+
+
+def check_same(written: Volume, read: Volume) -> None:
+    """Stop when a series comes back from DICOM other than it was written."""
+    same = np.array_equal(written.array, read.array) and np.allclose(
+        [*written.spacing, *written.origin, *written.direction], [*read.spacing, *read.origin, *read.direction]
+    )
+    if not same:
+        raise InputError("The DICOM series was not read as it was written; this is a fault of MedDenoise.")
+
+
+def denoise_and_show(case: Case, model: str, folder: Path) -> None:
+    """Denoise a case in a MRML scene, and leave volume, pictures and figures in a folder."""
+    say("Starting a MRML scene (slicer-core) and loading the MedDenoise module")
+    scene.start_slicer()
+    noisy = scene.add_volume("noisy", case.noisy)
+    say(f"Denoising with the module's logic, model '{model}', in its worker process")
+    started = time.monotonic()
+    denoised = scene.denoise(noisy, model)
+    say(f"Denoised in {time.monotonic() - started:.0f} s, the start of the worker included")
+    before, after = case.noisy.array, scene.values(denoised)
+    change = change_in_the_body(before, after)
+
+    say("Rendering Slicer's slice views")
+    nodes = {"noisy": noisy, "denoised": denoised}
+    if case.phantom is not None:
+        nodes["truth"] = scene.add_volume("truth", placed_volume(case.phantom.hu, case.phantom))
+    nodes["difference"] = scene.add_difference("denoised minus noisy", denoised, noisy)
+    pictures = save_pictures(folder, nodes, case.noisy, case.place, change["SD"])
+    scene.save(denoised, folder / "denoised.nrrd")
+
+    say("Measuring")
+    figures, organs = noise_levels(before, after), []
+    if case.phantom is not None:
+        figures += against_truth(case.phantom.hu, before, after)
+        organs = bias_by_organ(case.phantom, before, after)
+    write_figures(folder, {"CT": case.name} | scene.provenance(denoised), figures, organs, change)
+    report([*figures, *organs], change, [folder / "denoised.nrrd", *pictures, folder / "figures.md"])
+
+
+def describe(volume: Volume) -> None:
+    """Print size and voxels of a volume."""
+    size = " x ".join(str(n) for n in volume.array.shape[::-1])
+    spacing = " x ".join(f"{mm:.3g}" for mm in volume.spacing)
+    print(
+        f"   {size} voxels of {spacing} mm, {volume.array.dtype}, {volume.array.min():g} to {volume.array.max():g} HU"
+    )
+
+
+def report(rows: list[Figure], change: dict[str, float], files: list[Path]) -> None:
+    """Print the figures and where the results are."""
+    print(f"\n{table(rows)}")
+    print(f"\n  denoised minus noisy, in the body: mean {change['mean']:+.2f} HU, SD {change['SD']:.1f} HU\n")
+    print("Look at:")
+    for file in files:
+        print(f"  {file}")
+
+
+def say(step: str) -> None:
+    """Print what is being done."""
+    print(f"== {step}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
