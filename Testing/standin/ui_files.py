@@ -18,7 +18,7 @@ from .pythonqt import QtObject, wrap
 from .refusal import not_known
 
 # Written by Qt Designer, read by QUiLoader itself.
-NOT_PROPERTIES = {"QWidget": {"buttonGroup"}, "Line": {"orientation"}}
+NOT_PROPERTIES = {"QWidget": {"buttonGroup"}, "Line": {"orientation"}, "QLabel": {"buddy"}}
 
 
 class _Loader(QtUiTools.QUiLoader):
