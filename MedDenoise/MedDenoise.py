@@ -1,0 +1,530 @@
+"""MedDenoise in 3D Slicer: what Slicer asks of a scripted module - description, panel, logic, self-test.
+
+The work is done in MedDenoiseLib (the Slicer side, in pieces) and in meddenoise (the engine, in a child process).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+# Reload runs this file anew, but not what it imports: drop the old parts, so that all of the code is the new one.
+if "MedDenoiseLib" in sys.modules:
+    for _name in [name for name in sys.modules if name.split(".")[0] in ("MedDenoiseLib", "meddenoise")]:
+        del sys.modules[_name]
+
+from MedDenoiseLib import compare, run, sample_data, strength_control, torch_installation, volumes  # noqa: E402
+from MedDenoiseLib.parameters import MedDenoiseParameterNode  # noqa: E402
+
+
+class MedDenoise(ScriptedLoadableModule):
+    """The module's description."""
+
+    def __init__(self, parent: Any) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("MedDenoise")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Filtering.Denoising")]
+        parent.dependencies = []
+        parent.contributors = ["The MedDenoise contributors"]
+        parent.helpText = _("""
+<p>Removes noise from CT volumes with a convolutional denoising autoencoder, slice by slice, in Hounsfield units.</p>
+<p>Choose a CT volume and click <i>Denoise</i>. The original is kept; the result is a new volume beside it. The strength can
+be changed afterwards without a new run.</p>
+<p><b>For research use, not for diagnosis.</b> A denoised image can lose small or faint structures: always look at the
+difference.</p>
+<p>More in the <a href="https://github.com/MedDenoise/SlicerMedDenoise">documentation</a>.</p>
+""")
+        parent.acknowledgementText = _("""
+<p>Developed by the MedDenoise contributors. The model cards name the CT collections that the models were trained on, with
+their licences.</p>
+""")
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData() -> None:
+    """Add the sample volumes to the module Sample Data."""
+    sample_data.register(os.path.join(os.path.dirname(os.path.abspath(__file__)), "Resources", "Icons"))
+
+
+class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel: shows the parameter node, starts and cancels runs, says what is going on."""
+
+    #: How often a run is looked at, and how long the strength slider must rest before it takes effect; ms.
+    POLL_INTERVAL, STRENGTH_REST = 50, 60
+
+    def __init__(self, parent: Any = None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic: MedDenoiseLogic | None = None
+        self._parameterNode: MedDenoiseParameterNode | None = None
+        self._guiTag: int | None = None
+        self._run: run.Run | None = None
+        self._comparison = compare.Comparison()
+
+    # Life of the panel
+
+    def setup(self) -> None:
+        """Build the panel; called when the module is opened for the first time."""
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedDenoise.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = MedDenoiseLogic()
+
+        from meddenoise.catalogue import shipped_models
+
+        for model in shipped_models():
+            self.ui.modelComboBox.addItem(model.title, model.name)
+            self.ui.modelComboBox.setItemData(self.ui.modelComboBox.count - 1, model.description, qt.Qt.ToolTipRole)
+        self.ui.pythonPathLineEdit.currentPath = torch_installation.otherPython()
+        self.ui.progressBar.visible = False
+
+        self._pollTimer = qt.QTimer()
+        self._pollTimer.setInterval(self.POLL_INTERVAL)
+        self._pollTimer.connect("timeout()", self._onPoll)
+        self._strengthTimer = qt.QTimer()
+        self._strengthTimer.setSingleShot(True)
+        self._strengthTimer.setInterval(self.STRENGTH_REST)
+        self._strengthTimer.connect("timeout()", self._onStrengthRested)
+
+        self.ui.modelComboBox.connect("currentIndexChanged(int)", self._onModelChosen)
+        self.ui.weightsPathLineEdit.connect("currentPathChanged(QString)", self._onWeightsFileChosen)
+        self.ui.pythonPathLineEdit.connect("currentPathChanged(QString)", torch_installation.setOtherPython)
+        self.ui.strengthSlider.connect("valueChanged(double)", self._onStrengthMoved)
+        self.ui.compareButton.connect("clicked(bool)", self.onCompareButton)
+        self.ui.denoiseButton.connect("clicked(bool)", self.onDenoiseButton)
+
+        scene = slicer.mrmlScene
+        self.addObserver(scene, slicer.vtkMRMLScene.StartCloseEvent, self._onSceneStartClose)
+        self.addObserver(scene, slicer.vtkMRMLScene.EndCloseEvent, self._onSceneEndClose)
+        self.addObserver(scene, slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self._onNodeAboutToBeRemoved)
+        self.initializeParameterNode()
+
+    def cleanup(self) -> None:
+        """Stop everything; called at exit and before a reload."""
+        self._pollTimer.stop()
+        self._strengthTimer.stop()
+        if self._run is not None:
+            self._run.abandon()
+            self._run = None
+        self.logic.close()
+        self._comparison.stop()
+        self.setParameterNode(None)
+        self.removeObservers()
+
+    def enter(self) -> None:
+        """Show the parameter node; called whenever the module is opened."""
+        self.initializeParameterNode()
+
+    def exit(self) -> None:
+        """Leave the parameter node alone until the module is opened again; a run goes on."""
+        self._disconnectParameterNode()
+
+    def initializeParameterNode(self) -> None:
+        """Take the scene's parameter node; the first volume is chosen when none is."""
+        self.setParameterNode(self.logic.getParameterNode())
+        if self._parameterNode.inputVolume is None:
+            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+                if node.GetClassName() == "vtkMRMLScalarVolumeNode":  # no label maps
+                    self._parameterNode.inputVolume = node
+                    break
+
+    def setParameterNode(self, parameterNode: MedDenoiseParameterNode | None) -> None:
+        """Show another parameter node and follow it; None for none."""
+        self._disconnectParameterNode()
+        self._parameterNode = parameterNode
+        if parameterNode is not None:
+            self._guiTag = parameterNode.connectGui(self.ui)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParameterNodeModified)
+            self._onParameterNodeModified()
+
+    def _disconnectParameterNode(self) -> None:
+        if self._parameterNode is not None and self._guiTag is not None:
+            self._parameterNode.disconnectGui(self._guiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParameterNodeModified)
+            self._guiTag = None
+
+    def _onSceneStartClose(self, caller: Any, event: Any) -> None:
+        self.setParameterNode(None)
+        self._strengthTimer.stop()
+        self._comparison.stop()
+        self.logic.strengthControl.clear()
+
+    def _onSceneEndClose(self, caller: Any, event: Any) -> None:
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeAboutToBeRemoved(self, caller: Any, event: Any, node: Any) -> None:
+        self.logic.strengthControl.forget(node.GetID())
+        # The selector would go on to the volume listed before, most likely the input.
+        parameters = self._parameterNode
+        if parameters is not None and parameters.outputVolume is not None:
+            if parameters.outputVolume.GetID() == node.GetID():
+                parameters.outputVolume = None
+
+    # What the user changes
+
+    def _onParameterNodeModified(self, caller: Any = None, event: Any = None) -> None:
+        """Show the parameters that have no ready-made binding, and whether denoising is possible."""
+        parameters = self._parameterNode
+        if parameters is None:
+            return
+        output = parameters.outputVolume
+        if self._run is None and output is not None and output.GetNodeReferenceID(volumes.SOURCE) is not None:
+            if not volumes.isResultOf(output, parameters.inputVolume):
+                parameters.outputVolume = None  # the result of another input; a new one is made for this input
+                return
+        index = self.ui.modelComboBox.findData(parameters.model)
+        if index >= 0:
+            self.ui.modelComboBox.currentIndex = index
+        if self.ui.weightsPathLineEdit.currentPath != parameters.weightsFile:
+            self.ui.weightsPathLineEdit.currentPath = parameters.weightsFile
+        self._showState()
+
+    def _onModelChosen(self, index: int) -> None:
+        if self._parameterNode is not None and index >= 0:
+            self._parameterNode.model = self.ui.modelComboBox.itemData(index)
+
+    def _onWeightsFileChosen(self, path: str) -> None:
+        if self._parameterNode is not None:
+            self._parameterNode.weightsFile = path.strip()
+
+    def _onStrengthMoved(self, value: float) -> None:
+        if self._run is None and self._parameterNode is not None:
+            self._strengthTimer.start()
+
+    def _onStrengthRested(self) -> None:
+        """Blend the result anew, once for all the moves of the slider since the last time."""
+        parameters = self._parameterNode
+        if parameters is None or not self.logic.strengthControl.holds(parameters.outputVolume):
+            return
+        output, strength = parameters.outputVolume, parameters.strength / 100
+        if not self.logic.strengthControl.problem(output):
+            self.logic.setStrength(output, strength)
+            self._comparison.refresh(output)
+        self._showState()
+
+    def onCompareButton(self) -> None:
+        """Show input, result and difference side by side."""
+        parameters = self._parameterNode
+        self._comparison.show(parameters.inputVolume, parameters.outputVolume)
+        qt.QTimer.singleShot(0, self._comparison.fit)
+
+    # Running
+
+    def onDenoiseButton(self) -> None:
+        """Start a run; while one is going on, cancel it."""
+        if self._run is not None:
+            self.ui.denoiseButton.enabled = False
+            self.ui.statusLabel.text = _("Cancelling...")
+            self._run.cancel()
+            return
+        self.ui.denoiseButton.enabled = False  # the questions below let events through: no second click
+        try:
+            refusal = self._start()
+        except Exception as error:
+            self._showState()
+            self._showError(error)
+        else:
+            self._showState()
+            if refusal:
+                self.ui.statusLabel.text = refusal
+
+    def _start(self) -> str:
+        """Start a run; return one sentence on why it was not started, empty when it was."""
+        problem = self._problem()
+        if problem:
+            return problem
+        if not torch_installation.ensureInstalled():
+            return _("Not denoised: PyTorch is needed for it and is not installed yet.")
+        parameters = self._parameterNode
+        self._run = self.logic.startRun(
+            parameters.inputVolume,
+            parameters.outputVolume,
+            model=parameters.weightsFile or parameters.model,
+            strength=parameters.strength / 100,
+            device=parameters.device.value,
+        )
+        self._pollTimer.start()
+        return ""
+
+    def _problem(self) -> str:
+        """Return one sentence on why denoising is not possible; empty when it is."""
+        from meddenoise.errors import MedDenoiseError
+
+        parameters = self._parameterNode
+        try:
+            volumes.checkInput(parameters.inputVolume if parameters is not None else None)
+            output = parameters.outputVolume
+            volumes.checkOutput(output, parameters.inputVolume)
+        except MedDenoiseError as error:
+            return str(error)
+        if not volumes.mayBeOverwritten(output, parameters.inputVolume):
+            return _(
+                "'{name}' holds something else, which would be overwritten; choose \"Create new volume\" as output."
+            ).format(name=output.GetName())
+        if not parameters.weightsFile and self.ui.modelComboBox.findData(parameters.model) < 0:
+            return _("The model '{name}' is not installed; choose a model, or a weights file under Advanced.").format(
+                name=parameters.model
+            )
+        return ""
+
+    def _onPoll(self) -> None:
+        """Look at the run; an error here must not come again twenty times a second."""
+        try:
+            self._run.poll()
+        except Exception as error:
+            self._run.abandon()
+            self.logic.close()
+            self._run.error = error
+        if self._run.isOver:
+            self._finish()
+        else:
+            self._showProgress()
+
+    def _finish(self) -> None:
+        from meddenoise.errors import Cancelled
+
+        self._pollTimer.stop()
+        finished, self._run = self._run, None
+        output = slicer.mrmlScene.GetNodeByID(finished.outputID) if finished.outputID else None
+        if output is not None and self._parameterNode is not None:
+            self._parameterNode.outputVolume = output
+            self._onStrengthRested()  # the slider may have been moved in the meantime
+        self._showState()
+        if finished.error is not None and not isinstance(finished.error, Cancelled):
+            self._showError(finished.error)
+        elif finished.error is not None:
+            self.ui.statusLabel.text = _("Cancelled.")
+        elif output is not None:
+            self._showResult(output, finished.result)
+
+    def _showResult(self, output: Any, result: Any) -> None:
+        sentences = [
+            _("Done in {seconds} s ({device}).").format(seconds=max(1, round(result.seconds)), device=result.device)
+        ]
+        self.ui.statusLabel.text = " ".join([*sentences, *result.warnings])
+        if self.parent.isEntered:  # whoever works in another module keeps the views as they are
+            if self._parameterNode.showComparison:
+                self.onCompareButton()
+            else:
+                slicer.util.setSliceViewerLayers(background=output)
+
+    # What the panel says
+
+    def _showState(self) -> None:
+        """Enable what is possible and say why the rest is not."""
+        running = self._run is not None
+        self.ui.denoiseButton.text = _("&Cancel") if running else _("&Denoise")
+        self.ui.progressBar.visible = running
+        for widget in (
+            self.ui.inputSelector,
+            self.ui.outputSelector,
+            self.ui.deviceComboBox,
+            self.ui.weightsPathLineEdit,
+            self.ui.pythonPathLineEdit,
+        ):
+            widget.enabled = not running
+        parameters = self._parameterNode
+        self.ui.modelComboBox.enabled = not running and not (parameters is not None and parameters.weightsFile)
+        if running:
+            self.ui.denoiseButton.enabled = True
+            self.ui.denoiseButton.toolTip = _("Stop denoising; nothing is changed.")
+            self._showProgress()
+            return
+        problem = self._problem()
+        self.ui.denoiseButton.enabled = not problem
+        self.ui.denoiseButton.toolTip = problem or _("Denoise the input volume into the output volume.")
+        output = parameters.outputVolume if parameters is not None else None
+        isResult = parameters is not None and volumes.isResultOf(output, parameters.inputVolume)
+        self.ui.compareButton.enabled = isResult
+        held = self.logic.strengthControl.holds(output)
+        strengthProblem = self.logic.strengthControl.problem(output) if held else ""
+        self.ui.strengthSlider.enabled = not strengthProblem
+        self.ui.statusLabel.text = problem or strengthProblem
+
+    def _showProgress(self) -> None:
+        started = self._run.total > 0
+        self.ui.progressBar.maximum = self._run.total if started else 0  # 0: busy, without a percentage
+        self.ui.progressBar.value = self._run.done
+        if not self.ui.denoiseButton.enabled:
+            return  # being cancelled
+        if not started:
+            self.ui.statusLabel.text = _("Starting...")
+            return
+        percent = 100 * self._run.done // self._run.total
+        if self._run.secondsLeft is None:
+            self.ui.statusLabel.text = _("Denoising: {percent} %").format(percent=percent)
+        else:
+            self.ui.statusLabel.text = _("Denoising: {percent} %, {time} left").format(
+                percent=percent, time=_duration(self._run.secondsLeft)
+            )
+
+    def _showError(self, error: Exception) -> None:
+        import traceback
+
+        self.ui.statusLabel.text = str(error)
+        cause = error.__cause__ or error
+        slicer.util.errorDisplay(
+            str(error), windowTitle=_("MedDenoise"), detailedText="".join(traceback.format_exception(cause))
+        )
+
+
+def _duration(seconds: float) -> str:
+    """Return a time for people: 40 s, 2 min 10 s."""
+    whole = max(1, round(seconds))
+    if whole < 60:
+        return _("{seconds} s").format(seconds=whole)
+    return _("{minutes} min {seconds} s").format(minutes=whole // 60, seconds=whole % 60)
+
+
+class MedDenoiseLogic(ScriptedLoadableModuleLogic):
+    """Denoising without a window.
+
+    In Slicer's Python console, or in ``Slicer --no-main-window --python-script``::
+
+        from MedDenoise import MedDenoiseLogic
+
+        denoised = MedDenoiseLogic().process(slicer.util.getNode("CT"), strength=0.8)
+    """
+
+    def __init__(self) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.strengthControl = strength_control.StrengthControl()
+        self._client: Any = None
+        self._clientPython: str | None = None
+
+    def getParameterNode(self) -> MedDenoiseParameterNode:
+        """Return the scene's parameter node of this module."""
+        return MedDenoiseParameterNode(super().getParameterNode())
+
+    def process(
+        self,
+        inputVolume: Any,
+        outputVolume: Any = None,
+        *,
+        model: str = "fast",
+        strength: float = 1.0,
+        device: str = "auto",
+        threads: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> Any:
+        """Denoise a CT volume and wait for it; needs no window and runs no event loop.
+
+        The process that denoises stays ready for the next call, until this object goes or :meth:`close` is called.
+
+        :param inputVolume: a scalar volume in HU; never changed.
+        :param outputVolume: takes the result, whatever it holds; None makes a new volume.
+        :param model: name of a shipped model, or the path of a ``.safetensors`` file.
+        :param strength: 0 (as the input) to 1 (fully denoised).
+        :param device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        :param threads: of the processor; None for all.
+        :param progress: called with (slices done, slices in all).
+        :param cancel: asked again and again; once it says True, ``Cancelled`` is raised.
+        :returns: the output volume; None when input or scene were closed meanwhile.
+        :raises meddenoise.errors.MedDenoiseError: one sentence: what is wrong, what to do.
+        """
+        started = self.startRun(
+            inputVolume, outputVolume, model=model, strength=strength, device=device, threads=threads
+        )
+        try:
+            started.wait(progress, cancel)
+        except BaseException:  # a callback's, or Ctrl+C: the child must not go on alone
+            started.abandon()
+            self.close()
+            raise
+        if started.error is not None:
+            raise started.error
+        return slicer.mrmlScene.GetNodeByID(started.outputID) if started.outputID else None
+
+    def startRun(self, inputVolume: Any, outputVolume: Any = None, **options: Any) -> run.Run:
+        """Start a run and return it, to be polled; parameters as for :meth:`process`."""
+        return run.Run(
+            self._idleClient(), inputVolume, outputVolume, delivered=self.strengthControl.keep, **options
+        )
+
+    def setStrength(self, outputVolume: Any, strength: float) -> None:
+        """Change the strength of a result of this object without a second run.
+
+        :param strength: 0 to 1.
+        :raises meddenoise.errors.InputError: when input or result have changed since.
+        """
+        self.strengthControl.apply(outputVolume, strength)
+
+    def close(self) -> None:
+        """End the child process, if any, and forget the full-strength results."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+        self.strengthControl.clear()
+
+    def _idleClient(self) -> Any:
+        """Return the client, a new one when the interpreter in the settings is another now."""
+        python = torch_installation.otherPython()
+        if self._client is None or self._clientPython != python:
+            if self._client is not None:
+                self._client.close()
+            self._client, self._clientPython = run.newClient(), python
+            weakref.finalize(self, self._client.close)
+        return self._client
+
+
+class MedDenoiseTest(ScriptedLoadableModuleTest):
+    """The self-test: the shipped model on a small numerical abdomen, from scene to scene."""
+
+    def setUp(self) -> None:
+        """Start from an empty scene."""
+        slicer.mrmlScene.Clear()
+
+    def test_denoise_numerical_abdomen(self) -> None:
+        """Denoise a volume whose truth is known; it must come nearer to the truth and keep its place."""
+        import numpy as np
+        from meddenoise.catalogue import shipped_models
+        from meddenoise.metrics import rmse
+        from meddenoise.noise import add_correlated_noise
+        from meddenoise.phantom import numerical_abdomen
+
+        missing = [] if torch_installation.otherPython() else torch_installation.missingPackages()
+        if missing:
+            self.skipTest(f"{', '.join(missing)} not installed in Slicer")
+        if not shipped_models():
+            self.skipTest("no model is shipped")
+        truth = numerical_abdomen(slices=4, size=128).hu
+        noisy = add_correlated_noise(truth, 25.0, seed=1)
+        inputVolume = slicer.util.addVolumeFromArray(noisy, ijkToRAS=np.diag([-3.0, -3.0, 5.0, 1.0]), name="CT")
+
+        logic = MedDenoiseLogic()
+        try:
+            outputVolume = logic.process(inputVolume, progress=lambda done, total: self.delayDisplay(f"{done}/{total}"))
+            denoised = slicer.util.arrayFromVolume(outputVolume).copy()
+            logic.setStrength(outputVolume, 0)
+            np.testing.assert_array_equal(slicer.util.arrayFromVolume(outputVolume), noisy)
+        finally:
+            logic.close()
+
+        self.assertEqual(denoised.dtype, noisy.dtype)
+        self.assertLess(rmse(truth, denoised), 0.8 * rmse(truth, noisy))
+        matrices = [vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()]
+        inputVolume.GetIJKToRASMatrix(matrices[0])
+        outputVolume.GetIJKToRASMatrix(matrices[1])
+        np.testing.assert_array_equal(*(slicer.util.arrayFromVTKMatrix(matrix) for matrix in matrices))
+        self.delayDisplay("Test passed")

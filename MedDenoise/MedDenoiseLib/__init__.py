@@ -1,0 +1,20 @@
+"""The Slicer side of MedDenoise in pieces, each with one reason to exist.
+
+=====================  ===============================================================================
+parameters             what the user has chosen, kept in the scene
+run                    one volume on its way through the child process: starts, reports, cancels
+volumes                MRML volume <-> array: checks, geometry, transform, display, hierarchy, provenance
+strength_control       the strength of a finished result, changed without a second run
+compare                linked views of input, result and difference
+torch_installation     torch and safetensors, with the user's consent; another Python interpreter
+sample_data            sample volumes, made on the spot
+=====================  ===============================================================================
+
+Import rules, guarded by ``Testing/engine/test_extension_files.py``:
+
+- these files may use slicer, vtk, qt and the engine ``meddenoise``; ``MedDenoise.py`` uses them, never the reverse;
+- only ``slicer``, ``vtk``, ``qt`` and the standard library at file scope. NumPy and the engine are imported by the
+  functions that need them: Slicer starts faster, and a broken package cannot make the module vanish;
+- torch is imported nowhere here: only the child process loads it;
+- nothing needs a main window, and nothing touches the scene from another thread.
+"""

@@ -1,0 +1,208 @@
+"""Compare: input, result and difference in three linked slice views, side by side at one window and level."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import slicer
+import vtk
+from MedDenoiseLib import volumes
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: Node reference of a result: input minus result, what was taken away.
+DIFFERENCE = "MedDenoise.difference"
+#: Views of our own: Red, Green and Yellow keep their orientation for the time after.
+VIEWS = ("MedDenoiseInput", "MedDenoiseResult", "MedDenoiseDifference")
+#: Any number that no other layout has; Slicer's own are below 1000.
+LAYOUT = 57431
+#: Linked views move the others of their group only.
+VIEW_GROUP = 57431
+LAYOUT_DESCRIPTION = (
+    '<layout type="horizontal" split="true">'
+    + "".join(
+        f'<item><view class="vtkMRMLSliceNode" singletontag="{name}">'
+        '<property name="orientation" action="default">Axial</property>'
+        f'<property name="viewcolor" action="default">{colour}</property>'
+        "</view></item>"
+        for name, colour in zip(VIEWS, ("#8C8C8C", "#6EB04B", "#4B8EB0"), strict=True)
+    )
+    + "</layout>"
+)
+COLOURS_NAME = "MedDenoise difference"
+
+
+class Comparison(VTKObservationMixin):
+    """The comparison on the screen; one at a time."""
+
+    def __init__(self) -> None:
+        VTKObservationMixin.__init__(self)
+        self._syncing = False
+
+    def show(self, inputVolume: Any, outputVolume: Any) -> None:
+        """Show the three views; without a main window only the difference volume is made."""
+        self.stop()
+        differenceVolume = updateDifference(inputVolume, outputVolume)
+        layoutManager = slicer.app.layoutManager()
+        if layoutManager is None:
+            return
+        with slicer.util.RenderBlocker():
+            layoutNode = layoutManager.layoutLogic().GetLayoutNode()
+            if not layoutNode.IsLayoutDescription(LAYOUT):
+                layoutNode.AddLayoutDescription(LAYOUT, LAYOUT_DESCRIPTION)
+            layoutManager.setLayout(LAYOUT)
+            labels = (_("Input"), _("Denoised"), _("Difference"))
+            shown = (inputVolume, outputVolume, differenceVolume)
+            for name, label, volume in zip(VIEWS, labels, shown, strict=True):
+                _showIn(layoutManager.sliceWidget(name), label, volume)
+        self.fit()
+        self._keepWindowLevelEqual(inputVolume.GetDisplayNode(), outputVolume.GetDisplayNode())
+
+    def refresh(self, outputVolume: Any) -> None:
+        """Compute the difference anew after the result has changed, if there is one."""
+        inputVolume = outputVolume.GetNodeReference(volumes.SOURCE)
+        if inputVolume is not None and outputVolume.GetNodeReference(DIFFERENCE) is not None:
+            updateDifference(inputVolume, outputVolume)
+
+    def fit(self) -> None:
+        """Fit the views to their volumes; once the layout is on the screen, when the views know their size."""
+        layoutManager = slicer.app.layoutManager()
+        for name in VIEWS if layoutManager is not None else ():
+            sliceWidget = layoutManager.sliceWidget(name)
+            if sliceWidget is not None:
+                sliceWidget.sliceLogic().FitSliceToBackground()
+
+    def stop(self) -> None:
+        """Let the two display nodes go their own ways again."""
+        self.removeObservers()
+
+    def _keepWindowLevelEqual(self, first: Any, second: Any) -> None:
+        if first is None or second is None:
+            return
+        self._copyWindowLevel(first, second)
+        for node, other in ((first, second), (second, first)):
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, _Follower(self._copyWindowLevel, node, other))
+
+    def _copyWindowLevel(self, source: Any, target: Any) -> None:
+        if self._syncing:
+            return
+        self._syncing = True
+        try:
+            wanted = (source.GetWindow(), source.GetLevel())
+            if target.GetAutoWindowLevel() or (target.GetWindow(), target.GetLevel()) != wanted:
+                target.SetAutoWindowLevel(False)
+                target.SetWindowLevel(*wanted)
+        finally:
+            self._syncing = False
+
+
+class _Follower:
+    """An observer that carries its two nodes: one observer for each, told apart by addObserver."""
+
+    def __init__(self, copy: Any, source: Any, target: Any) -> None:
+        self._copy, self._source, self._target = copy, source, target
+
+    def __call__(self, caller: Any, event: Any) -> None:
+        self._copy(self._source, self._target)
+
+
+def updateDifference(inputVolume: Any, outputVolume: Any) -> Any:
+    """Compute input minus result into the result's difference volume, made at the first call; return that volume.
+
+    In HU: integers as int16 (whatever is taken away from a CT fits), others in the input's float type.
+    """
+    values, scalarType = _difference(volumes.voxels(inputVolume), volumes.voxels(outputVolume))
+    volume = outputVolume.GetNodeReference(DIFFERENCE)
+    with slicer.util.RenderBlocker():
+        isNew = volume is None
+        if isNew:
+            volume = volumes.volumeLike(inputVolume, _("{name} difference").format(name=outputVolume.GetName()))
+            outputVolume.SetNodeReferenceID(DIFFERENCE, volume.GetID())
+        else:
+            volume.CopyOrientation(inputVolume)
+            volume.SetAndObserveTransformNodeID(inputVolume.GetTransformNodeID())
+        volumes.setVoxels(volume, values, scalarType)
+        if isNew:
+            _display(volume, _windowFor(values))
+    return volume
+
+
+def _difference(original: np.ndarray, denoised: np.ndarray) -> tuple[np.ndarray, int]:
+    import numpy as np
+
+    floating = np.issubdtype(original.dtype, np.floating)
+    dtype = original.dtype if floating else np.dtype(np.int16)
+    scalarType = {2: vtk.VTK_SHORT, 4: vtk.VTK_FLOAT, 8: vtk.VTK_DOUBLE}[dtype.itemsize]
+    values = np.empty(original.shape, dtype)
+    for k in range(len(original)):
+        with np.errstate(invalid="ignore"):  # infinity - infinity
+            if floating:
+                values[k] = np.nan_to_num(original[k] - denoised[k], nan=0.0, posinf=0.0, neginf=0.0)
+            else:
+                wide = original[k].astype(np.int64) - denoised[k].astype(np.int64)
+                values[k] = np.clip(wide, -32768, 32767)
+    return values, scalarType
+
+
+def _windowFor(values: np.ndarray) -> float:
+    """Return a window centred at 0 that shows 99 % of what was taken away, in whole tens of HU, 20 at least."""
+    import numpy as np
+
+    some = np.abs(values[:: max(1, len(values) // 8), ::2, ::2].astype(np.float32))
+    changed = some[some > 0]
+    limit = float(np.percentile(changed, 99)) if changed.size else 0.0
+    return 2.0 * max(10.0, float(np.ceil(limit / 10) * 10))
+
+
+def _display(volume: Any, window: float) -> None:
+    if volume.GetDisplayNode() is None:
+        volume.CreateDefaultDisplayNodes()
+    display = volume.GetDisplayNode()
+    with slicer.util.NodeModify(display):
+        display.SetAndObserveColorNodeID(_colours().GetID())
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevel(window, 0.0)
+        display.SetApplyThreshold(False)
+
+
+def _colours() -> Any:
+    """Return the colour table of differences, made at the first call: blue below 0, black at 0, red above.
+
+    Black in the middle, because slice views are black: what was left alone disappears.
+    """
+    table = slicer.util.getFirstNodeByClassByName("vtkMRMLColorTableNode", COLOURS_NAME)
+    if table is not None:
+        return table
+    table = slicer.vtkMRMLColorTableNode()
+    table.SetName(COLOURS_NAME)
+    table.SetTypeToUser()
+    table.SetHideFromEditors(True)
+    table.SetNumberOfColors(256)
+    transfer = vtk.vtkColorTransferFunction()
+    for position, colour in (
+        (0.0, (0.65, 0.90, 1.00)),
+        (0.25, (0.10, 0.40, 0.95)),
+        (0.5, (0.0, 0.0, 0.0)),
+        (0.75, (0.90, 0.15, 0.05)),
+        (1.0, (1.00, 0.85, 0.45)),
+    ):
+        transfer.AddRGBPoint(position, *colour)
+    for index in range(256):
+        red, green, blue = transfer.GetColor(index / 255)
+        table.SetColor(index, red, green, blue, 1.0)
+    return slicer.mrmlScene.AddNode(table)
+
+
+def _showIn(sliceWidget: Any, label: str, volume: Any) -> None:
+    sliceNode = sliceWidget.mrmlSliceNode()
+    sliceNode.SetLayoutLabel(label)
+    sliceNode.SetViewGroup(VIEW_GROUP)
+    composite = sliceWidget.mrmlSliceCompositeNode()
+    composite.SetBackgroundVolumeID(volume.GetID())
+    composite.SetForegroundVolumeID(None)
+    composite.SetLabelVolumeID(None)
+    composite.SetLinkedControl(True)
+    composite.SetHotLinkedControl(True)

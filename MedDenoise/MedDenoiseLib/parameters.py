@@ -1,0 +1,48 @@
+"""The parameter node: what the user has chosen in the panel, saved and restored with the scene."""
+
+import enum
+from typing import Annotated
+
+from slicer import vtkMRMLScalarVolumeNode
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+
+class Device(enum.Enum):
+    """Where to compute. To list what is really there would load torch into Slicer; the child process looks instead."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+    def label(self) -> str:
+        """Return the text in the panel."""
+        return {
+            Device.AUTO: _("Automatic"),
+            Device.CPU: _("CPU"),
+            Device.CUDA: _("NVIDIA or AMD GPU (CUDA)"),
+            Device.MPS: _("Apple GPU"),
+        }[self]
+
+
+@parameterNodeWrapper
+class MedDenoiseParameterNode:
+    """The parameters of the module.
+
+    inputVolume - the CT volume to denoise.
+    outputVolume - the volume that takes the result; none: a new one.
+    model - name of a shipped model.
+    weightsFile - path of weights of the user's own, used instead of the model; empty: none.
+    strength - percent: 0 as the input, 100 fully denoised.
+    device - where to compute.
+    showComparison - whether the comparison opens when a run is done.
+    """
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    outputVolume: vtkMRMLScalarVolumeNode
+    model: str = "fast"
+    weightsFile: str = ""
+    strength: Annotated[float, WithinRange(0, 100)] = 100
+    device: Device = Device.AUTO
+    showComparison: bool = True
