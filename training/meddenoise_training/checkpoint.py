@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -24,7 +25,8 @@ def write_checkpoint(run: Path, state: dict[str, Any]) -> None:
         torch.save(state, beside)
         beside.replace(run / CHECKPOINT_NAME)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise OutputError(f"The checkpoint cannot be written to {run}: {error}.") from error
 
 

@@ -20,6 +20,7 @@ from meddenoise.weights import save_weights
 from meddenoise_training.checkpoint import read_checkpoint
 from meddenoise_training.config import ARCHITECTURES, Config
 from meddenoise_training.manifest import Manifest, read_manifest
+from meddenoise_training.noise.correlated import SHARP, SMOOTH
 from meddenoise_training.toml_files import read_toml
 from meddenoise_training.validation import NOISE_SD_HU, Validation
 
@@ -111,7 +112,7 @@ def card_to_markdown(card: ModelCard, sha256: str) -> str:
             *data,
             "",
             "## Training",
-            *(f"- {key.replace('_', ' ')}: {value}" for key, value in card.training.items()),
+            *(f"- {key}: {value}" for key, value in card.training.items() if key != "config"),
             "",
             f"Architecture: {card.architecture}. Weights: {card.licence}, created {card.created}, SHA-256 `{sha256}`.",
             "",
@@ -133,17 +134,20 @@ def _read_card_text(path: Path) -> CardText:
 
 def _training(steps: int, config: Config, manifest: Manifest) -> dict[str, Any]:
     fit, data, noise = config.fit, config.data, config.noise
+    low, high = noise.mean_frequency
     return {
         "steps": f"{steps} of {fit.steps} planned, {data.batch} patches of {data.patch} x {data.patch} pixels each",
         "loss": f"Charbonnier of the residual in units of the patch's noise SD + {fit.scale_floor_hu} HU",
         "optimiser": f"AdamW, learning rate {fit.learning_rate}, warm-up {fit.warmup_steps} steps, cosine; "
         f"weights averaged (EMA {fit.ema_decay}); seed {fit.seed}",
-        "noise": f"SD {noise.sd_low} to {noise.sd_high} HU (log-uniform, at least {noise.over_own_noise} times the target's "
-        f"own), {noise.white_share:.0%} white, else correlated with mean frequencies of {noise.mean_frequency[0]} to "
-        f"{noise.mean_frequency[1]} cycles/pixel; {noise.clean_share:.0%} of the noise-free targets below {noise.sd_low} HU",
+        "noise": f"SD {noise.sd_low} to {noise.sd_high} HU (log-uniform, at least {noise.over_own_noise} times the "
+        f"target's own), {noise.white_share:.0%} white, else correlated with mean frequencies of {low} to {high} "
+        f"cycles/pixel; {noise.clean_share:.0%} of the noise-free targets get less than {noise.sd_low} HU",
         "targets": f"scanned slices, the cleanest most often, thin ones averaged up to {manifest.slab_mm} mm; "
         f"{data.synthetic_share:.0%} noise-free synthetic slices (dead leaves)",
-        "software": {name: version(name) for name in _SOFTWARE} | {"python": platform.python_version()},
+        "software": ", ".join(
+            [f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in _SOFTWARE)]
+        ),
         "config": config.model_dump(mode="json"),
     }
 
@@ -170,9 +174,10 @@ def _data(manifest: Manifest) -> list[dict[str, Any]]:
 
 def _figures(network: ResidualAutoencoder, prepared: Path, manifest: Manifest) -> dict[str, Any]:
     figures: dict[str, Any] = {
-        "conditions": f"Means over up to {_FIGURE_SLICES} slices of each kind. Noise of {NOISE_SD_HU:.0f} HU added: white; "
-        "correlated as by a smooth (mean frequency 0.195 cycles/pixel) and by a sharp kernel (0.32); or none. RMSE over "
-        "the slice, PSNR in the window C50/W400, bias within the body. The scans carry noise of their own."
+        "conditions": f"Means over up to {_FIGURE_SLICES} slices of each kind, from its cleaner half. Added noise: "
+        f"{NOISE_SD_HU:.0f} HU, white, or correlated as by a smooth kernel (mean frequency {SMOOTH[0]} cycles/pixel) or a "
+        f"sharp one ({SHARP[0]}); or none. RMSE over the slice, PSNR in the window C50/W400, bias within the body. The "
+        "scans that results are compared with carry noise of their own."
     }
     for split in ("validation", "test"):
         if manifest.splits[split]:

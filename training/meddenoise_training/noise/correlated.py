@@ -2,7 +2,7 @@
 
 The spectrum is ``S(f) = f^ramp * exp(-(f / cutoff)^order)``: the ramp of filtered back projection times the fall of a
 reconstruction kernel. With ramp 1 and order 2 a mean frequency of 0.195 cycles/pixel puts the peak at 0.156, as in
-quarter-dose abdomen CT with a smooth body kernel; order 8 and a mean of 0.32 put it at 0.45, as with a sharp one.
+quarter-dose abdomen CT with a smooth body kernel; ramp 0.86, order 8, a mean of 0.32 put it at 0.45, as a sharp one.
 The engine's ``add_correlated_noise`` draws from one such family; training needs more shapes than one, and batches.
 """
 
@@ -22,7 +22,7 @@ class Kernels:
 
     :param mean_frequency: of the 1-D radial NPS between 0 and Nyquist, cycles/pixel.
     :param order: how steeply the spectrum falls beyond its cutoff: 2 smooth, 8 sharp.
-    :param ramp: power of the rise from zero: 1 the plain ramp, 2 and more where edges are enhanced.
+    :param ramp: power of the rise from zero: about 1 the ramp of filtered back projection, more where edges are enhanced.
     """
 
     mean_frequency: Tensor
@@ -32,7 +32,7 @@ class Kernels:
 
 #: Mean frequency, order and ramp of a smooth and of a sharp body kernel at pixels of about 0.75 mm.
 SMOOTH = (0.195, 2.0, 1.0)
-SHARP = (0.32, 8.0, 1.0)
+SHARP = (0.32, 8.0, 0.86)
 
 
 def alike(kernel: tuple[float, float, float], count: int) -> Kernels:

@@ -1,0 +1,199 @@
+"""DICOM to prepared slices: exact HU, padding, slabs, patients kept to one split, reasons for what is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from meddenoise.errors import InputError, OutputError
+from meddenoise_training.dicom_slices import read_training_series
+from meddenoise_training.manifest import Slice, open_slices, read_manifest, slices_path
+from meddenoise_training.prepare import prepare, read_shares, slab_count
+
+SIZE = 64
+
+
+def read_one(folder: Path) -> np.ndarray:
+    (series,) = read_training_series(folder, pytest.fail)
+    return series.slices[0].hu
+
+
+def stored(*values: int, dtype: str = "u2") -> np.ndarray:
+    return np.resize(np.array(values, dtype=dtype), (16, 16))
+
+
+def test_odd_rescale_texts_are_read_and_rounded(archive, write_slice, tmp_path):
+    """Slopes and intercepts as scanners write them; integers by rounding, not by cutting off."""
+    for split in ("train", "validation"):
+        rescale = {"RescaleSlope": "1.0002441", "RescaleIntercept": "-01.024000E+03"}
+        values = np.arange(SIZE * SIZE, dtype="u2").reshape(SIZE, SIZE)
+        write_slice(tmp_path / f"in/{split}/s/1.dcm", values, split, f"2.{len(split)}", 0.0, **rescale)
+    manifest = prepare(tmp_path / "in", tmp_path / "out", synthetic=0)
+    hu = open_slices(tmp_path / "out", "train", manifest)[0]
+    np.testing.assert_array_equal(hu, np.minimum(np.rint(values * 1.0002441 - 1024), 3000))
+    assert hu[-1, -1] == 3000
+    # Half of a patch of values would differ if they were truncated.
+    assert np.any(hu != np.minimum(np.trunc(values * 1.0002441 - 1024), 3000))
+
+
+@pytest.mark.parametrize("tag", [None, 63536, -2000])
+def test_padding_outside_the_circle_becomes_air(write_slice, tmp_path, tag):
+    """GE: -2000 stored with an intercept of -1024, tagged signed, unsigned, or not at all."""
+    extra = {} if tag is None else {"PixelPaddingValue": tag & 0xFFFF if tag > 0 else tag}
+    values = stored(-2000, 1074, dtype="i2")
+    if tag == 63536:
+        extra = {}
+        path = write_slice(tmp_path / "1.dcm", values, "p", "2.1", 0.0)
+        import pydicom
+
+        dataset = pydicom.dcmread(path)
+        dataset.add_new("PixelPaddingValue", "US", 63536)
+        dataset.save_as(path)
+    else:
+        write_slice(tmp_path / "1.dcm", values, "p", "2.1", 0.0, **extra)
+    hu = read_one(tmp_path)
+    np.testing.assert_array_equal(hu[0, :2], [-1000, 50])
+
+
+def test_padding_tag_is_believed_only_where_it_means_air(write_slice, tmp_path):
+    """A tag of 0 is -1024 HU with the usual intercept, but water where the intercept is 0."""
+    write_slice(tmp_path / "a/1.dcm", stored(0, 1), "p", "2.1", 0.0, PixelPaddingValue=0)
+    write_slice(tmp_path / "b/1.dcm", stored(0, 1), "p", "2.1", 0.0, PixelPaddingValue=0, RescaleIntercept="0")
+    np.testing.assert_array_equal(read_one(tmp_path / "a")[0, :2], [-1000, -1023])
+    np.testing.assert_array_equal(read_one(tmp_path / "b")[0, :2], [0, 1])
+
+
+def test_thin_series_are_averaged_and_their_noise_falls(prepared):
+    train = read_manifest(prepared).splits["train"]
+    slabs = [e for e in train if e.kind == "slab"]
+    thick = [e for e in train if e.kind == "ct"]
+    assert [e.slab for e in slabs] == [5] * 9, "13 slices of 1 mm, slabs of 5 mm"
+    assert [e.slab for e in thick] == [1] * 3
+    assert np.mean([e.noise_sd for e in slabs]) == pytest.approx(30 / np.sqrt(5), rel=0.15)
+    assert np.mean([e.noise_sd for e in thick]) == pytest.approx(10, rel=0.15)
+    assert {(e.spacing_mm, e.thickness_mm, e.pixel_mm, e.kernel, e.kvp) for e in slabs} == {
+        (1.0, 1.0, 0.75, "STANDARD", 120.0)
+    }
+
+
+def test_slabs_are_the_rounded_mean_of_neighbours_in_order(archive, prepared, tissue):
+    """Files run from high to low positions; the mean over the first five by position comes first."""
+    manifest = read_manifest(prepared)
+    first = next(i for i, e in enumerate(manifest.splits["train"]) if e.kind == "slab")
+    lowest = [tissue(k, 30).astype(float) - 1024 for k in (12, 11, 10, 9, 8)]
+    slab = open_slices(prepared, "train", manifest)[first]
+    np.testing.assert_array_equal(slab, np.rint(np.mean(lowest, axis=0)))
+
+
+def test_validation_slices_are_as_scanned(prepared):
+    """They lie 1 mm apart, but figures are reported on what scanners give."""
+    ct = [e for e in read_manifest(prepared).splits["validation"] if e.kind != "synthetic"]
+    assert [e.slab for e in ct] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("spacing", "slices", "slab_mm", "expected"),
+    [
+        (1.0, 90, 7.5, 7),
+        (0.8, 30, 7.5, 9),
+        (2.5, 60, 7.5, 3),
+        (5.0, 60, 7.5, 1),
+        (1.0, 4, 7.5, 3),
+        (0.1, 9, 0.3, 3),
+        (None, 9, 7.5, 1),
+        (1.0, 9, 0.0, 1),
+    ],
+)
+def test_slab_count(spacing, slices, slab_mm, expected):
+    assert slab_count(spacing, slices, slab_mm) == expected
+
+
+def test_series_with_a_gap_is_not_averaged(write_slice, tmp_path, tissue):
+    for k, z in enumerate((0.0, 1.0, 2.0, 4.0, 5.0)):
+        write_slice(tmp_path / f"in/train/s/{k}.dcm", tissue(k, 10), "a", "2.1", z)
+    write_slice(tmp_path / "in/validation/s/1.dcm", tissue(9, 10), "b", "2.2", 0.0)
+    manifest = prepare(tmp_path / "in", tmp_path / "out", synthetic=0)
+    assert [e.slab for e in manifest.splits["train"]] == [1] * 5
+
+
+def test_same_patient_in_two_splits_is_refused_and_nothing_is_left(write_slice, tmp_path, tissue):
+    write_slice(tmp_path / "in/train/s/1.dcm", tissue(1, 10), "SAME", "2.1", 0.0)
+    write_slice(tmp_path / "in/validation/t/1.dcm", tissue(2, 10), "SAME", "2.2", 0.0)
+    with pytest.raises(InputError, match="'SAME' stands in 'train' and in 'validation'"):
+        prepare(tmp_path / "in", tmp_path / "out", synthetic=0)
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+def test_free_folder_is_split_by_patient(write_slice, tmp_path, tissue):
+    for number in range(10):
+        for series in range(2):
+            path = tmp_path / f"in/any/{number}/{series}.dcm"
+            write_slice(path, tissue(number, 10), f"P{number}", f"2.{number}.{series + 1}", 0.0)
+    with pytest.raises(InputError, match="--split"):
+        prepare(tmp_path / "in", tmp_path / "no", synthetic=0)
+    manifest = prepare(tmp_path / "in", tmp_path / "out", synthetic=0, split=read_shares("60,20,20"))
+    patients = {name: {e.patient for e in entries} for name, entries in manifest.splits.items()}
+    assert {name: len(p) for name, p in patients.items()} == {"train": 6, "validation": 2, "test": 2}
+    assert len(set.union(*patients.values())) == 10
+    assert {name: len(e) for name, e in manifest.splits.items()} == {"train": 12, "validation": 4, "test": 4}
+
+
+def test_what_is_left_out_is_named_with_its_reason(archive, write_slice, tmp_path, tissue):
+    folder = tmp_path / "in/train/s"
+    write_slice(folder / "1.dcm", tissue(1, 10), "a", "2.1", 0.0)
+    write_slice(folder / "2.dcm", tissue(2, 10), "a", "2.9", 0.0, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    write_slice(folder / "3.dcm", tissue(3, 10), None, "2.3", 0.0)
+    write_slice(folder / "4.dcm", stored(1, 2), "a", "2.4", 0.0)
+    write_slice(folder / "5.dcm", tissue(3, 10), "a", "2.5", 0.0, RescaleIntercept=None)
+    (folder / "notes.txt").write_text("not DICOM")
+    write_slice(tmp_path / "in/validation/s/1.dcm", tissue(9, 10), "b", "2.6", 0.0)
+    lines: list[str] = []
+    manifest = prepare(tmp_path / "in", tmp_path / "out", synthetic=0, report=lines.append)
+    assert len(manifest.splits["train"]) == 1
+    assert len(lines) == len(manifest.left_out) == 5
+    for reason in ("localizer", "not DICOM", "no PatientID", "not of the size", "no rescale slope"):
+        assert sum(reason in line for line in lines) == 1, (reason, lines)
+    assert str(tmp_path) not in "".join(manifest.left_out), "the manifest names no folder of this machine"
+
+
+def test_manifest_keeps_no_identity_but_the_collection(prepared):
+    text = (prepared / "manifest.json").read_text()
+    assert "HOSPITAL" not in text
+    assert '"1.1"' not in text, "nor a series UID"
+    train: list[Slice] = read_manifest(prepared).splits["train"]
+    assert {e.collection for e in train if e.kind == "slab"} == {"Thin"}
+    assert {e.collection for e in train if e.kind == "ct"} == {"Thick"}
+    assert len({e.patient for e in train if e.kind != "synthetic"}) == 2
+
+
+def test_synthetic_slices_are_noise_free_and_not_shared_between_splits(prepared):
+    manifest = read_manifest(prepared)
+    made = {}
+    for name in ("train", "validation"):
+        where = [i for i, e in enumerate(manifest.splits[name]) if e.kind == "synthetic"]
+        assert all(manifest.splits[name][i].noise_sd == 0 for i in where)
+        made[name] = open_slices(prepared, name, manifest)[where]
+    assert made["train"].shape == (20, SIZE, SIZE)
+    assert made["validation"].shape == (2, SIZE, SIZE)
+    assert made["train"].min() >= -1024
+    assert not any(np.array_equal(a, b) for a in made["train"] for b in made["validation"])
+
+
+def test_existing_target_is_refused_and_damaged_data_too(prepared, archive, tmp_path):
+    with pytest.raises(OutputError, match="exists already"):
+        prepare(archive, prepared)
+    with pytest.raises(InputError, match="not a prepared folder"):
+        read_manifest(tmp_path)
+    manifest = read_manifest(prepared)
+    slices_path(tmp_path, "train").parent.mkdir()
+    np.save(slices_path(tmp_path, "train"), np.zeros((1, 2, 2), np.int16))
+    with pytest.raises(InputError, match="prepare again"):
+        open_slices(tmp_path, "train", manifest)
+
+
+@pytest.mark.parametrize("text", ["80,20", "a,b,c", "0,50,50", "80,0,20"])
+def test_impossible_shares_are_refused(text):
+    with pytest.raises(InputError, match="The split"):
+        read_shares(text)
