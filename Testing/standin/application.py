@@ -107,6 +107,29 @@ class ProcessEnvironment:
         return self._variables.get(name, "")
 
 
+class Settings:
+    """QSettings as far as modules use it without Qt: value, setValue, remove, contains; forgotten at the end."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+
+    def value(self, key: str, default: Any = None) -> Any:
+        """Return a value; None where there is none and no default (an invalid QVariant)."""
+        return self._values.get(key, default)
+
+    def setValue(self, key: str, value: Any) -> None:
+        """Store a value."""
+        self._values[key] = value
+
+    def remove(self, key: str) -> None:
+        """Forget a key; nothing happens where there is none."""
+        self._values.pop(key, None)
+
+    def contains(self, key: str) -> bool:
+        """Return whether there is a value."""
+        return key in self._values
+
+
 class ModuleManager(SignalSource):
     """slicer.app.moduleManager(): Base/QTCore/qSlicerModuleManager.h."""
 
@@ -164,6 +187,7 @@ class Application(SignalSource):
         self._logic = slicer.vtkSlicerApplicationLogic()
         self._module_manager = ModuleManager()
         self._startup_environment = dict(os.environ)
+        self._user_settings = Settings()
         self._temporary_folder = tempfile.TemporaryDirectory(prefix="slicer-standin-")
         self.temporaryPath = self._temporary_folder.name
         self.slicerHome = str(Path(slicer.__file__).parent)
@@ -201,6 +225,10 @@ class Application(SignalSource):
     def startupEnvironment(self) -> ProcessEnvironment:
         """Return the environment without Slicer's own additions: here the process's."""
         return ProcessEnvironment(dict(self._startup_environment))
+
+    def userSettings(self) -> Any:
+        """Return the user's settings, empty at the start."""
+        return self._user_settings
 
     def moduleDocumentationUrl(self, moduleName: str) -> str:
         """Return the address of a core module's documentation page."""
