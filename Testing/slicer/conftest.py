@@ -19,6 +19,7 @@ collect_ignore_glob = ["test_*.py"] if MISSING else []
 
 if not MISSING:
     sys.path.insert(0, str(ROOT / "Testing"))
+    sys.path.insert(0, str(ROOT / "Testing" / "slicer"))  # where unittest's discovery looks, too
     import standin
 
     standin.install(window=True)
