@@ -174,10 +174,10 @@ def _data(manifest: Manifest) -> list[dict[str, Any]]:
 
 def _figures(network: ResidualAutoencoder, prepared: Path, manifest: Manifest) -> dict[str, Any]:
     figures: dict[str, Any] = {
-        "conditions": f"Means over up to {_FIGURE_SLICES} slices of each kind, from its cleaner half. Added noise: "
-        f"{NOISE_SD_HU:.0f} HU, white, or correlated as by a smooth kernel (mean frequency {SMOOTH[0]} cycles/pixel) or a "
-        f"sharp one ({SHARP[0]}); or none. RMSE over the slice, PSNR in the window C50/W400, bias within the body. The "
-        "scans that results are compared with carry noise of their own."
+        "conditions": f"Means over up to {_FIGURE_SLICES} slices of each kind, from its cleaner half. Added noise of "
+        f"{NOISE_SD_HU:.0f} HU: white; smooth and sharp, as a smooth and a sharp kernel leave it (mean frequencies of "
+        f"{SMOOTH[0]} and {SHARP[0]} cycles/pixel); or none. RMSE over the slice, PSNR in the window C50/W400, bias "
+        "within the body. The scans that results are compared with carry noise of their own."
     }
     for split in ("validation", "test"):
         if manifest.splits[split]:

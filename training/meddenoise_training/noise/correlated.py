@@ -22,7 +22,7 @@ class Kernels:
 
     :param mean_frequency: of the 1-D radial NPS between 0 and Nyquist, cycles/pixel.
     :param order: how steeply the spectrum falls beyond its cutoff: 2 smooth, 8 sharp.
-    :param ramp: power of the rise from zero: about 1 the ramp of filtered back projection, more where edges are enhanced.
+    :param ramp: power of the rise from zero: about 1 that of filtered back projection, more where edges are enhanced.
     """
 
     mean_frequency: Tensor
