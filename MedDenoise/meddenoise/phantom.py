@@ -320,9 +320,12 @@ class _Body:
 _CAVITY = _column((0, -2), (136, 81), -1e4, 1e4, 2.4)
 
 
+_RECESS_FROM = 36.0  # z of the lower end of the lungs, mm
+
+
 def _recess(z: float) -> float:
     """Return how deep the lung reaches between chest wall and diaphragm (mm)."""
-    return max(0.0, (z - 36) * 0.75)
+    return max(0.0, (z - _RECESS_FROM) * 0.75)
 
 
 def _under_diaphragm(gap: float) -> _Solid:
@@ -426,9 +429,10 @@ def _muscles_of_the_back() -> list[_Part]:
 
 
 def _lungs() -> list[_Part]:
-    lung = _without(_grown(_CAVITY, -1.5), _under_diaphragm(1.0))
-    outside_spine = _column((0, 62), (34, 40), -1e4, 1e4)
-    return [_Part(_without(lung, outside_spine), LUNG, "lung", 25)]
+    around = _without(_grown(_CAVITY, -1.5), _under_diaphragm(0.0))
+    beside_spine = _without(around, _column((0, 62), (34, 40), -1e4, 1e4))
+    above_its_end = _Solid(beside_spine.distance, (*beside_spine.box[:4], _RECESS_FROM, 1e4))
+    return [_Part(above_its_end, LUNG, "lung", 25)]
 
 
 def _liver_solid() -> _Solid:

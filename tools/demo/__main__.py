@@ -118,8 +118,8 @@ def denoise_and_show(case: Case, model: str, folder: Path) -> None:
     nodes = {"noisy": noisy, "denoised": denoised}
     if case.phantom is not None:
         nodes["truth"] = scene.add_volume("truth", placed_volume(case.phantom.hu, case.phantom))
-    nodes["difference"] = scene.add_difference("denoised minus noisy", denoised, noisy)
-    pictures = save_pictures(folder, nodes, case.noisy, case.place, change["SD"])
+    nodes["difference"] = scene.add_difference(noisy, denoised)
+    pictures = save_pictures(folder, nodes, case.noisy, case.place)
     scene.save(denoised, folder / "denoised.nrrd")
 
     say("Measuring")
@@ -135,9 +135,8 @@ def describe(volume: Volume) -> None:
     """Print size and voxels of a volume."""
     size = " x ".join(str(n) for n in volume.array.shape[::-1])
     spacing = " x ".join(f"{mm:.3g}" for mm in volume.spacing)
-    print(
-        f"   {size} voxels of {spacing} mm, {volume.array.dtype}, {volume.array.min():g} to {volume.array.max():g} HU"
-    )
+    low, high = volume.array.min(), volume.array.max()
+    print(f"   {size} voxels of {spacing} mm, {low:g} to {high:g} HU ({volume.array.dtype})")
 
 
 def report(rows: list[Figure], change: dict[str, float], files: list[Path]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +12,26 @@ from meddenoise.volume_files import Volume
 from tools.demo.figures import BODY_ABOVE_HU
 from tools.demo.pictures import Panel, save_panels
 from tools.demo.scene import ijk_to_ras
-from tools.demo.slice_views import Field, SliceView, show_as_difference, show_in_window
+from tools.demo.slice_views import Field, SliceView, show_in_window
 
 WIDTH = 512  # of a view, pixels
 MARGIN = 8.0  # around the body, mm
 
 
-def save_pictures(
-    folder: Path, nodes: dict[str, Any], noisy: Volume, place: tuple[int, int, int], sd_of_change: float
-) -> list[Path]:
+def save_pictures(folder: Path, nodes: dict[str, Any], noisy: Volume, place: tuple[int, int, int]) -> list[Path]:
     """Render and save ``noisy.png``, ``denoised.png``, ``difference.png`` and ``side-by-side.png``.
 
     :param nodes: volume nodes by name: ``noisy``, ``denoised``, ``difference`` and perhaps ``truth``.
     :param noisy: the volume of that node, for its geometry and to find the body.
     :param place: (i, j, k) of the voxel through which the slices go.
-    :param sd_of_change: HU; full colour of the difference is three times as much.
     """
-    reach = 10 * math.ceil(0.3 * sd_of_change + 0.1)
+    captions = {}
     for name, node in nodes.items():
-        if name == "difference":
-            show_as_difference(node, reach)
-        else:
+        if name != "difference":
             show_in_window(node, ABDOMEN)
-    captions = {name: f"{name}, C{ABDOMEN.centre:.0f} / W{ABDOMEN.width:.0f}" for name in nodes}
-    captions["difference"] = f"denoised − noisy: blue −{reach} HU, white 0, red +{reach} HU"
+            captions[name] = f"{name}, C{ABDOMEN.centre:.0f} / W{ABDOMEN.width:.0f}"
+    reach = nodes["difference"].GetDisplayNode().GetWindow() / 2
+    captions["difference"] = f"noisy − denoised: blue −{reach:.0f} HU, black 0, yellow +{reach:.0f} HU"
     view = SliceView("Demo")
     rows = [
         {name: Panel(view.picture(node, field, WIDTH), captions[name]) for name, node in nodes.items()}

@@ -51,18 +51,12 @@ def denoise(node: Any, model: str) -> Any:
     return result
 
 
-def add_difference(name: str, first: Any, second: Any) -> Any:
-    """Add the difference of two volume nodes on the same grid, in HU.
+def add_difference(noisy: Any, denoised: Any) -> Any:
+    """Add what was taken away, noisy minus denoised in HU, as the module's own comparison does.
 
-    :returns: its vtkMRMLScalarVolumeNode, with a display node.
+    :returns: its vtkMRMLScalarVolumeNode, in diverging colours around 0.
     """
-    import slicer.util
-
-    difference = values(first).astype(np.float32) - values(second)
-    node = slicer.util.addVolumeFromArray(difference, name=name)
-    node.CopyOrientation(first)
-    node.CreateDefaultDisplayNodes()
-    return node
+    return importlib.import_module("MedDenoiseLib.compare").updateDifference(noisy, denoised)
 
 
 def values(node: Any) -> npt.NDArray[Any]:

@@ -70,18 +70,3 @@ def show_in_window(volume: Any, window: Window) -> None:
     display.SetAutoWindowLevel(False)
     display.SetWindowLevel(window.width, window.centre)
     display.SetInterpolate(True)
-
-
-def show_as_difference(volume: Any, reach: float) -> None:
-    """Show a volume in diverging colours: blue below zero, red above, white at zero; full colour at ``reach`` HU."""
-    import matplotlib
-
-    import slicer
-
-    colours = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", "Difference colours")
-    colours.SetTypeToUser()
-    colours.SetNumberOfColors(256)
-    for n, (r, g, b, _) in enumerate(matplotlib.colormaps["RdBu_r"](np.linspace(0, 1, 256))):
-        colours.SetColor(n, f"{n}", float(r), float(g), float(b), 1.0)
-    volume.GetDisplayNode().SetAndObserveColorNodeID(colours.GetID())
-    show_in_window(volume, Window(0, 2 * reach))
