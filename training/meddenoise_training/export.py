@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import platform
+from collections.abc import Iterable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -85,7 +86,8 @@ def averaged_network(saved: dict[str, Any], config: Config) -> ResidualAutoencod
 def card_to_markdown(card: ModelCard, sha256: str) -> str:
     """Return a card as a page for people."""
     data = [
-        f"- {d['name']}: {d['patients']} patients, {d['slices']} slices, {d['licence']}, {d['doi']}" for d in card.data
+        f"- {d['name']}: patients {d['patients']}, slices {d['slices']}, {d['licence']}, doi:{d['doi']}"
+        for d in card.data
     ]
     rows = [
         f"| {split} | {f['name']} | {f['rmse_before']} → {f['rmse']} | {_psnr(f)} | {f['bias']:+} |"
@@ -144,11 +146,29 @@ def _training(steps: int, config: Config, manifest: Manifest) -> dict[str, Any]:
         f"target's own), {noise.white_share:.0%} white, else correlated with mean frequencies of {low} to {high} "
         f"cycles/pixel; {noise.clean_share:.0%} of the noise-free targets get less than {noise.sd_low} HU",
         "targets": f"scanned slices, the cleanest most often, thin ones averaged up to {manifest.slab_mm} mm; "
-        f"{data.synthetic_share:.0%} noise-free synthetic slices (dead leaves)",
+        f"{data.synthetic_share:.0%} of the patches from noise-free synthetic slices (dead leaves)",
+        **_ranges(manifest),
         "software": ", ".join(
             [f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in _SOFTWARE)]
         ),
         "config": config.model_dump(mode="json"),
+    }
+
+
+def _ranges(manifest: Manifest) -> dict[str, str]:
+    """Return what the scanned training slices span: outside it the weights were never tried."""
+    entries = [e for e in manifest.splits["train"] if e.kind != "synthetic"]
+
+    def span(values: Iterable[float | None], unit: str) -> str:
+        known = sorted(v for v in values if v is not None)
+        return f"{known[0]:g} to {known[-1]:g} {unit}" if known else "not known"
+
+    return {
+        "noise of the targets": span((e.noise_sd for e in entries), "HU"),
+        "pixels": span((e.pixel_mm for e in entries), "mm"),
+        "slice thickness": span((e.thickness_mm for e in entries), "mm"),
+        "tube voltage": span((e.kvp for e in entries), "kV"),
+        "reconstruction kernels": ", ".join(sorted({e.kernel for e in entries if e.kernel})) or "not known",
     }
 
 
