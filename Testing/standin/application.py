@@ -63,7 +63,7 @@ class Signal:
 
 
 class SignalSource:
-    """An object with signals: connect("signature", handler) (PythonQtStdDecorators), or object.signal.connect(handler)."""
+    """An object with signals: connect("signature", handler), or object.signal.connect(handler)."""
 
     label = ""
     source = ""

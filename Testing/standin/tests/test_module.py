@@ -126,6 +126,7 @@ def test_the_panel_is_built_bound_and_left(events):
     events.clear()
     widget = slicer.util.getModuleWidget("TinyPanel")
     assert slicer.util.getModuleLogic("TinyPanel") is widget.logic
+    assert slicer.modules.tinypanel.widgetRepresentation()._native.mrmlScene() is slicer.mrmlScene
     assert widget.ui.inputSelector.mrmlScene() is slicer.mrmlScene
     assert widget.parent.isEntered is False
     slicer.util.selectModule("TinyPanel")

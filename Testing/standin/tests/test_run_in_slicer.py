@@ -1,4 +1,4 @@
-"""The harness that Slicer's ctest runs fails closed: nothing found, nothing run, broken files and failures are errors."""
+"""The harness that ctest runs in Slicer fails closed: nothing found or run, broken files and failures are errors."""
 
 from __future__ import annotations
 
