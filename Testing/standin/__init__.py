@@ -14,12 +14,24 @@ from __future__ import annotations
 
 import sys
 import types
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from .refusal import NotKnownError
 
-__all__ = ["NotKnownError", "dialogs", "install", "load_module", "screenshot", "slot_errors"]
+__all__ = [
+    "NotKnownError",
+    "dialogs",
+    "install",
+    "load_module",
+    "missing",
+    "missing_qt",
+    "screenshot",
+    "slot_errors",
+]
+
+QT_PACKAGES = "libegl1 libgl1 libxkbcommon0 libfontconfig1 libdbus-1-3 libglib2.0-0"
 
 # What slicer.util's message functions said: (level, text), level as in `logging` ("ERROR", "WARNING", "INFO").
 dialogs: list[tuple[str, str]] = []
@@ -61,6 +73,23 @@ def _record_observer_errors() -> None:
         hook(kind, error, trace)
 
     sys.excepthook = recorded
+
+
+def missing() -> str:
+    """Return why the stand-in cannot run here; empty where it can."""
+    return "" if find_spec("slicer_core") else "slicer-core is not installed"
+
+
+def missing_qt() -> str:
+    """Return why its Qt layer cannot run here; empty where it can.
+
+    PySide6's wheels need libraries of the system, which a bare machine lacks: importing it is the only way to know.
+    """
+    try:
+        from PySide6 import QtUiTools, QtWidgets  # noqa: F401
+    except ImportError as error:
+        return f"PySide6 cannot be imported ({error}); on Debian and Ubuntu: apt install {QT_PACKAGES}"
+    return ""
 
 
 def _import_slicer_core() -> None:

@@ -67,7 +67,7 @@ SLICER = """
 import sys, types
 sys.path.insert(0, {testing!r})
 import standin
-standin.install()
+standin.install(qt=False)
 import slicer
 slicer.app.commandOptions = lambda: types.SimpleNamespace(runPythonAndExit=True)
 slicer.app.exit = lambda status: sys.exit(status)
