@@ -157,19 +157,15 @@ class QtObject(metaclass=QtClass):
 
     # What PythonQtStdDecorators gives every QObject.
 
-    def connect(self, signal: str, receiver: Any, slot: str | None = None) -> bool:
-        """Connect a signal given by its C++ signature to a callable, or to a slot of another object."""
-        if slot is None:
-            if not callable(receiver):
-                raise TypeError(f"connect({signal!r}, ...) needs a callable, not {receiver!r}")
-            return self._connect(signal, receiver)
-        return self._connect(signal, getattr(receiver, slot.split("(")[0]))
+    def connect(self, signal: str, slot: Callable[..., Any]) -> bool:
+        """Connect a signal, given by its C++ signature, to a callable."""
+        if not callable(slot):
+            raise TypeError(f"connect({signal!r}, ...) needs a callable, not {slot!r}")
+        return self._connect(signal, slot)
 
-    def disconnect(self, signal: str, receiver: Any = None, slot: str | None = None) -> bool:
-        """Disconnect; False when there was no such connection."""
-        if slot is not None:
-            receiver = getattr(receiver, slot.split("(")[0])
-        return self._disconnect(signal, receiver)
+    def disconnect(self, signal: str, slot: Callable[..., Any] | None = None) -> bool:
+        """Disconnect one callable, or all; False when there was no such connection."""
+        return self._disconnect(signal, slot)
 
     def parent(self) -> Any:
         """Return the parent object."""
