@@ -111,7 +111,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory, write_slice: WriteSlice, t
         path = root / f"train/thick-b/{k}.dcm"
         write_slice(path, tissue(50 + k, 10), "HOSPITAL-2", "1.2", 5.0 * k, SliceThickness=5)
     for number, split in ((3, "validation"), (4, "test")):
-        for k in range(2):
+        for k in range(3):
             path = root / f"{split}/thick-{number}/{k}.dcm"
             write_slice(path, tissue(number * 100 + k, 8), f"HOSPITAL-{number}", f"1.{number}", 1.0 * k)
     (root / "sources.toml").write_text(SOURCES)

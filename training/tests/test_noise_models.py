@@ -35,7 +35,7 @@ def radial_nps(noise: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("kernel", [WHITE, SMOOTH, SHARP])
-@pytest.mark.parametrize("shape", [(128, 128), (65, 90)])
+@pytest.mark.parametrize("shape", [(128, 128), (65, 90), (301, 6)])
 def test_sd_is_the_one_asked_patch_by_patch(kernel, shape):
     sd = torch.tensor([5.0, 25.0, 60.0]).repeat_interleave(20)
     noise = noise_of(kernel, sd, *shape, seeded())

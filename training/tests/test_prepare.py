@@ -90,7 +90,7 @@ def test_slabs_are_the_rounded_mean_of_neighbours_in_order(archive, prepared, ti
 def test_validation_slices_are_as_scanned(prepared):
     """They lie 1 mm apart, but figures are reported on what scanners give."""
     ct = [e for e in read_manifest(prepared).splits["validation"] if e.kind != "synthetic"]
-    assert [e.slab for e in ct] == [1, 1]
+    assert [e.slab for e in ct] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -116,6 +116,15 @@ def test_series_with_a_gap_is_not_averaged(write_slice, tmp_path, tissue):
     write_slice(tmp_path / "in/validation/s/1.dcm", tissue(9, 10), "b", "2.2", 0.0)
     manifest = prepare(tmp_path / "in", tmp_path / "out", synthetic=0)
     assert [e.slab for e in manifest.splits["train"]] == [1] * 5
+
+
+def test_series_with_an_unreadable_slice_is_not_averaged(write_slice, tmp_path, tissue):
+    for k in range(5):
+        damage = {"RescaleIntercept": None} if k == 2 else {}
+        write_slice(tmp_path / f"in/train/s/{k}.dcm", tissue(k, 10), "a", "2.1", 1.0 * k, **damage)
+    write_slice(tmp_path / "in/validation/s/1.dcm", tissue(9, 10), "b", "2.2", 0.0)
+    manifest = prepare(tmp_path / "in", tmp_path / "out", synthetic=0)
+    assert [e.slab for e in manifest.splits["train"]] == [1] * 4
 
 
 def test_same_patient_in_two_splits_is_refused_and_nothing_is_left(write_slice, tmp_path, tissue):
