@@ -69,13 +69,13 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     POLL_INTERVAL, STRENGTH_REST = 50, 60
 
     def __init__(self, parent: Any = None) -> None:
-        ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic: MedDenoiseLogic | None = None
         self._parameterNode: MedDenoiseParameterNode | None = None
         self._guiTag: int | None = None
         self._run: run.Run | None = None
         self._comparison = compare.Comparison()
+        ScriptedLoadableModuleWidget.__init__(self, parent)  # last: without a parent it calls setup
 
     # Life of the panel
 
@@ -168,8 +168,12 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.strengthControl.clear()
 
     def _onSceneEndClose(self, caller: Any, event: Any) -> None:
-        if self.parent.isEntered:
+        if self._isOpen():
             self.initializeParameterNode()
+
+    def _isOpen(self) -> bool:
+        """Return whether the user has this module open; a panel without Slicer's module panel around it always is."""
+        return getattr(self.parent, "isEntered", True)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _onNodeAboutToBeRemoved(self, caller: Any, event: Any, node: Any) -> None:
@@ -322,7 +326,7 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             _("Done in {seconds} s ({device}).").format(seconds=max(1, round(result.seconds)), device=result.device)
         ]
         self.ui.statusLabel.text = " ".join([*sentences, *result.warnings])
-        if self.parent.isEntered:  # whoever works in another module keeps the views as they are
+        if self._isOpen():  # whoever works in another module keeps the views as they are
             if self._parameterNode.showComparison:
                 self.onCompareButton()
             else:
@@ -440,8 +444,9 @@ class MedDenoiseLogic(ScriptedLoadableModuleLogic):
         :param threads: of the processor; None for all.
         :param progress: called with (slices done, slices in all).
         :param cancel: asked again and again; once it says True, ``Cancelled`` is raised.
-        :returns: the output volume; None when input or scene were closed meanwhile.
-        :raises meddenoise.errors.MedDenoiseError: one sentence: what is wrong, what to do.
+        :returns: the output volume; None when the input was deleted meanwhile.
+        :raises meddenoise.errors.MedDenoiseError: one sentence: what is wrong, what to do; ``Cancelled`` also when the
+            scene was closed meanwhile.
         """
         started = self.startRun(
             inputVolume, outputVolume, model=model, strength=strength, device=device, threads=threads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -14,6 +15,9 @@ import numpy as np
 import vtk
 
 import slicer
+
+# The child inherits it: tiny slices on several threads crawl where other programs want the processor, too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 MEDDENOISE_FOLDER = Path(slicer.modules.meddenoise.path).parent
 
@@ -86,21 +90,23 @@ def model() -> str:
     return str(path)
 
 
-def denoisedByEngine(array: np.ndarray, modelName: str, **options: Any) -> np.ndarray:
-    """Return what the engine alone makes of an array, in a process of its own: Slicer is to stay without torch."""
+def denoisedByEngine(arrays: list[np.ndarray], modelName: str, strength: float = 1.0) -> list[np.ndarray]:
+    """Return what the engine alone makes of arrays, in a process of its own: Slicer is to stay without torch."""
     from MedDenoiseLib import torch_installation
 
     folder = Path(slicer.app.temporaryPath)
-    source, target = folder / "engine-input.npy", folder / "engine-output.npy"
-    np.save(source, array)
+    source, target = folder / "engine-input.npz", folder / "engine-output.npz"
+    np.savez(source, *arrays)
     script = (
         f"import sys, numpy; sys.path.insert(0, {str(MEDDENOISE_FOLDER)!r})\n"
         "from meddenoise import Denoiser\n"
-        f"result = Denoiser({modelName!r}, device='cpu', threads=1).denoise(numpy.load({str(source)!r}), **{options!r})\n"
-        f"numpy.save({str(target)!r}, result)"
+        f"denoiser, volumes = Denoiser({modelName!r}, device='cpu', threads=1), numpy.load({str(source)!r})\n"
+        f"results = [denoiser.denoise(volumes[name], strength={strength}) for name in volumes.files]\n"
+        f"numpy.savez({str(target)!r}, *results)"
     )
     subprocess.run([torch_installation.slicerPython() or sys.executable, "-c", script], check=True, timeout=120)
-    return np.load(target)
+    with np.load(target) as results:
+        return [results[name] for name in results.files]
 
 
 def waitUntil(condition: Callable[[], bool], seconds: float = 90.0) -> None:

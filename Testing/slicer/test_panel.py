@@ -1,0 +1,300 @@
+"""The panel, used as a user uses it: what it offers and refuses, a run to its end, and everything that can come between."""
+
+from __future__ import annotations
+
+import unittest
+from typing import Any
+
+import numpy as np
+from scene_support import addCT, denoisedByEngine, model, noisyArray, waitUntil
+
+import slicer
+
+#: Enough slices that a run is still going on while the test does something.
+LONG = (200, 64, 64)
+
+
+class Panel(unittest.TestCase):
+    def setUp(self) -> None:
+        slicer.mrmlScene.Clear()
+        self.widget = slicer.util.getModuleWidget("MedDenoise")
+        self.widget.enter()
+        self.ui = self.widget.ui
+        self.parameters = self.widget.logic.getParameterNode()
+
+    def tearDown(self) -> None:
+        if self.running():
+            self.ui.denoiseButton.click()
+            waitUntil(lambda: not self.running())
+        self.widget.exit()
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        slicer.util.getModuleWidget("MedDenoise").logic.close()
+
+    def running(self) -> bool:
+        return self.ui.progressBar.visible or self.ui.denoiseButton.text == "&Cancel"
+
+    def choose(self, array: np.ndarray, name: str = "CT") -> Any:
+        """Add a volume and choose it, with a model to test with."""
+        node = addCT(array, name)
+        self.ui.inputSelector.setCurrentNode(node)
+        name = model()
+        if name.endswith(".safetensors"):
+            self.ui.weightsPathLineEdit.currentPath = name
+        return node
+
+    def denoise(self) -> Any:
+        """Click Denoise, wait, and return the output."""
+        self.ui.denoiseButton.click()
+        self.assertTrue(self.running(), self.ui.statusLabel.text)
+        waitUntil(lambda: not self.running())
+        return self.ui.outputSelector.currentNode()
+
+    def startLong(self) -> Any:
+        """Start a run that takes its time, and wait until slices are coming."""
+        node = self.choose(noisyArray(LONG))
+        self.ui.denoiseButton.click()
+        waitUntil(lambda: self.ui.progressBar.maximum == LONG[0] or not self.running())
+        self.assertTrue(self.running(), self.ui.statusLabel.text)
+        return node
+
+    def volumes(self) -> list[str]:
+        return [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
+
+
+class Offers(Panel):
+    def test_empty_scene(self) -> None:
+        self.assertFalse(self.ui.denoiseButton.enabled)
+        self.assertFalse(self.ui.compareButton.enabled)
+        self.assertFalse(self.running())
+        self.assertEqual(self.ui.statusLabel.text, "Choose the CT volume to denoise.")
+        self.assertIn("not for diagnosis", self.ui.noticeLabel.text)
+        self.assertIn("not for diagnosis", slicer.modules.meddenoise.helpText)
+
+    def test_module_description(self) -> None:
+        module = slicer.modules.meddenoise
+        self.assertEqual(module.title, "MedDenoise")
+        self.assertEqual(list(module.categories), ["Filtering.Denoising"])
+        self.assertTrue(module.acknowledgementText.strip())
+
+    def test_first_volume_is_chosen_but_no_label_map(self) -> None:
+        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Labels")
+        node = addCT(noisyArray())
+        self.widget.exit()
+        self.widget.enter()
+        self.assertEqual(self.ui.inputSelector.currentNode().GetID(), node.GetID())
+        self.assertEqual(self.ui.inputSelector.nodeCount(), 1)
+
+    def test_every_shipped_model_is_offered(self) -> None:
+        from meddenoise.catalogue import shipped_models
+
+        offered = [self.ui.modelComboBox.itemData(index) for index in range(self.ui.modelComboBox.count)]
+        self.assertEqual(offered, [each.name for each in shipped_models()])
+
+    def test_devices(self) -> None:
+        self.ui.deviceComboBox.currentIndex = 1
+        self.assertEqual(self.parameters.device.value, "cpu")
+        self.assertEqual(self.ui.deviceComboBox.count, 4)
+
+    def test_own_weights_replace_the_model(self) -> None:
+        self.ui.weightsPathLineEdit.currentPath = "/some/where.safetensors"
+        self.assertFalse(self.ui.modelComboBox.enabled)
+        self.assertEqual(self.parameters.weightsFile, "/some/where.safetensors")
+        self.ui.weightsPathLineEdit.currentPath = ""
+        self.assertTrue(self.ui.modelComboBox.enabled)
+
+    def test_interpreter_is_kept_in_the_settings(self) -> None:
+        from MedDenoiseLib import torch_installation
+
+        self.ui.pythonPathLineEdit.currentPath = "/opt/python"
+        self.assertEqual(torch_installation.otherPython(), "/opt/python")
+        self.ui.pythonPathLineEdit.currentPath = ""
+        self.assertEqual(torch_installation.otherPython(), "")
+
+
+class Refuses(Panel):
+    def assertRefused(self, part: str) -> None:
+        self.assertIn(part, self.ui.statusLabel.text)
+        self.assertIn(part, self.ui.denoiseButton.toolTip)
+        self.assertFalse(self.ui.denoiseButton.enabled)
+
+    def test_empty_volume(self) -> None:
+        self.ui.inputSelector.setCurrentNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty"))
+        self.assertRefused("'Empty' has no voxels")
+
+    def test_input_as_output(self) -> None:
+        node = self.choose(noisyArray())
+        self.ui.outputSelector.setCurrentNode(node)
+        self.assertRefused("is the input")
+
+    def test_other_volume_as_output(self) -> None:
+        self.choose(noisyArray())
+        self.ui.outputSelector.setCurrentNode(addCT(noisyArray(), "Precious"))
+        self.assertRefused("'Precious' holds something else")
+        self.ui.outputSelector.setCurrentNode(None)
+        self.assertTrue(self.ui.denoiseButton.enabled)
+
+    def test_unknown_model(self) -> None:
+        self.ui.inputSelector.setCurrentNode(addCT(noisyArray()))
+        self.parameters.model = "no such model"
+        self.assertRefused("'no such model' is not installed")
+
+
+class Runs(Panel):
+    def test_to_the_result(self) -> None:
+        node = self.choose(noisyArray())
+        self.ui.deviceComboBox.currentIndex = 1
+        output = self.denoise()
+        self.assertEqual(output.GetName(), "CT denoised")
+        self.assertIn("Done in", self.ui.statusLabel.text)
+        self.assertEqual(self.ui.denoiseButton.text, "&Denoise")
+        self.assertTrue(self.ui.denoiseButton.enabled)
+        self.assertTrue(self.ui.compareButton.enabled)
+        self.assertEqual(output.GetNodeReferenceID("MedDenoise.source"), node.GetID())
+
+        # Once more: the same volume takes the result, nothing new appears.
+        self.denoise()
+        self.assertEqual(self.volumes(), ["CT", "CT denoised"])
+
+        # Another input: its result becomes a volume of its own.
+        self.ui.inputSelector.setCurrentNode(addCT(noisyArray(seed=2), "Other"))
+        self.assertIsNone(self.ui.outputSelector.currentNode())
+        self.assertEqual(self.denoise().GetName(), "Other denoised")
+
+    def test_progress_is_shown(self) -> None:
+        self.startLong()
+        seen: set[int] = set()
+        texts: set[str] = set()
+
+        def look() -> bool:
+            seen.add(self.ui.progressBar.value)
+            texts.add(self.ui.statusLabel.text)
+            return not self.running()
+
+        waitUntil(look)
+        self.assertGreater(len(seen), 1)
+        self.assertTrue(any(text.startswith("Denoising: ") and text.endswith(" left") for text in texts), texts)
+
+    def test_cancel(self) -> None:
+        self.startLong()
+        self.assertEqual(self.ui.denoiseButton.text, "&Cancel")
+        self.assertFalse(self.ui.inputSelector.enabled)
+        self.ui.denoiseButton.click()
+        self.assertFalse(self.ui.denoiseButton.enabled)
+        waitUntil(lambda: not self.running())
+        self.assertEqual(self.ui.statusLabel.text, "Cancelled.")
+        self.assertEqual(self.volumes(), ["CT"])
+        self.assertTrue(self.ui.denoiseButton.enabled)
+        self.assertTrue(self.ui.inputSelector.enabled)
+
+    def test_scene_closed_in_the_middle(self) -> None:
+        self.startLong()
+        slicer.mrmlScene.Clear()
+        waitUntil(lambda: not self.running())
+        self.assertEqual(self.volumes(), [])
+        self.widget.enter()
+        self.parameters = self.widget.logic.getParameterNode()
+        self.choose(noisyArray())
+        self.assertIsNotNone(self.denoise())
+
+    def test_input_deleted_in_the_middle(self) -> None:
+        slicer.mrmlScene.RemoveNode(self.startLong())
+        waitUntil(lambda: not self.running())
+        self.assertEqual(self.volumes(), [])
+        self.assertEqual(self.ui.statusLabel.text, "Choose the CT volume to denoise.")
+
+    def test_output_deleted_in_the_middle(self) -> None:
+        self.choose(noisyArray())
+        first = self.denoise()
+        first.SetName("First")
+        self.ui.denoiseButton.click()
+        slicer.mrmlScene.RemoveNode(first)
+        waitUntil(lambda: not self.running())
+        self.assertEqual(len(self.volumes()), 2)
+        output = self.ui.outputSelector.currentNode()
+        self.assertTrue(output.GetName().startswith("CT denoised"))  # _1: the scene gives no name twice
+        self.assertEqual(output.GetImageData().GetDimensions(), (64, 64, 4))
+
+    def test_output_deleted_afterwards(self) -> None:
+        self.choose(noisyArray())
+        slicer.mrmlScene.RemoveNode(self.denoise())
+        self.assertIsNone(self.ui.outputSelector.currentNode())
+        self.assertTrue(self.ui.denoiseButton.enabled)
+
+    def test_module_left_in_the_middle(self) -> None:
+        self.startLong()
+        self.widget.exit()
+        waitUntil(lambda: not self.running())
+        self.widget.enter()
+        self.assertEqual(self.ui.outputSelector.currentNode().GetName(), "CT denoised")
+
+    def test_wrong_weights(self) -> None:
+        self.choose(noisyArray())
+        self.ui.weightsPathLineEdit.currentPath = "/no/such/file.safetensors"
+        self.ui.denoiseButton.click()
+        waitUntil(lambda: not self.running())
+        self.assertIn("/no/such/file.safetensors", self.ui.statusLabel.text)
+        self.assertEqual(self.volumes(), ["CT"])
+        self.assertTrue(self.ui.denoiseButton.enabled)
+
+    def test_panel_closed_in_the_middle(self) -> None:
+        """What a reload and the end of Slicer do first."""
+        from MedDenoise import MedDenoiseWidget
+
+        self.widget.exit()
+        other = MedDenoiseWidget()  # a panel in a window of its own
+        other.ui.inputSelector.setCurrentNode(addCT(noisyArray(LONG)))
+        other.ui.weightsPathLineEdit.currentPath = model() if model().endswith(".safetensors") else ""
+        other.ui.denoiseButton.click()
+        waitUntil(lambda: other.ui.progressBar.maximum == LONG[0])
+        other.cleanup()
+        other.parent.hide()
+        slicer.app.processEvents()
+        self.assertEqual(self.volumes(), ["CT"])
+
+
+class Strength(Panel):
+    def setUp(self) -> None:
+        super().setUp()
+        self.array = noisyArray()
+        self.source = self.choose(self.array)
+        self.ui.deviceComboBox.currentIndex = 1
+        self.output = self.denoise()
+
+    def values(self) -> np.ndarray:
+        return slicer.util.arrayFromVolume(self.output).copy()
+
+    def test_slider_blends_at_once(self) -> None:
+        from meddenoise.strength import blend
+
+        full = self.values()
+        for percent in (30, 0, 55, 100):
+            self.ui.strengthSlider.value = 90  # moves in quick succession count as one
+            self.ui.strengthSlider.value = percent
+            waitUntil(lambda: self.output.GetAttribute("MedDenoise.strength") == f"{percent / 100:g}")  # noqa: B023
+            np.testing.assert_array_equal(self.values(), blend(self.array, full, percent / 100))
+        self.assertFalse(np.array_equal(full, self.array))
+
+    def test_changed_input_disables_the_slider(self) -> None:
+        slicer.util.arrayFromVolume(self.source)[0, 0, 0] = 7
+        slicer.util.arrayFromVolumeModified(self.source)
+        before = self.values()
+        self.ui.strengthSlider.value = 20
+        waitUntil(lambda: "has changed since" in self.ui.statusLabel.text)
+        self.assertFalse(self.ui.strengthSlider.enabled)
+        np.testing.assert_array_equal(self.values(), before)
+
+    def test_strength_chosen_before_the_run(self) -> None:
+        from meddenoise.strength import blend
+
+        full = self.values()
+        self.ui.outputSelector.setCurrentNode(None)
+        self.ui.strengthSlider.value = 40
+        self.output = self.denoise()
+        np.testing.assert_array_equal(self.values(), blend(self.array, full, 0.4))
+        np.testing.assert_array_equal(full, denoisedByEngine([self.array], model())[0])
+
+
+if __name__ == "__main__":
+    unittest.main()
