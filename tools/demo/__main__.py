@@ -19,8 +19,9 @@ from meddenoise.phantom import PANCREAS_LESION, Phantom, numerical_abdomen
 from meddenoise.volume_files import Volume, read_volume
 from meddenoise_training.noise.projection import LowDose
 from tools.demo import scene
-from tools.demo.comparison import save_pictures
+from tools.demo.comparison import PICTURES, save_pictures
 from tools.demo.figures import (
+    FILES,
     Figure,
     against_truth,
     bias_by_organ,
@@ -32,17 +33,21 @@ from tools.demo.figures import (
 from tools.demo.low_dose_series import low_dose_volume, placed_volume, write_series
 
 SEED = 1
+VOLUME = "denoised.nrrd"
+RESULTS = (VOLUME, *PICTURES, *FILES)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A noisy CT and what is known about it.
+    """A CT to be denoised and what is known about it.
 
+    :param before: what it is called in pictures and tables: noisy, original.
     :param place: (i, j, k) of the voxel that the pictures show.
     :param phantom: the truth; None for a CT of the user's.
     """
 
     name: str
+    before: str
     noisy: Volume
     place: tuple[int, int, int]
     phantom: Phantom | None = None
@@ -58,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         find_model(options.model)  # before minutes of work
         options.output.mkdir(parents=True, exist_ok=True)
-        case = own_case(options.input) if options.input else phantom_case(options.output / "dicom")
+        case = own_case(options.input, options.output) if options.input else phantom_case(options.output / "dicom")
         denoise_and_show(case, options.model, options.output)
     except (MedDenoiseError, OSError) as error:
         print(f"The demo stopped: {error}", file=sys.stderr)
@@ -66,13 +71,18 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def own_case(path: Path) -> Case:
-    """Read a CT of the user's."""
+def own_case(path: Path, folder: Path) -> Case:
+    """Read a CT of the user's.
+
+    :param folder: of the results.
+    """
+    if path.resolve().parent == folder.resolve() and path.name in RESULTS:
+        raise InputError(f"{path} is a result of the demo, which replaces it; copy it to another folder first.")
     say(f"Reading {path}")
     volume = read_volume(path)
     describe(volume)
     depth, height, width = volume.array.shape
-    return Case(path.name, volume, (width // 2, height // 2, depth // 2))
+    return Case(path.name, "original", volume, (width // 2, height // 2, depth // 2))
 
 
 def phantom_case(folder: Path, slices: int = 48, size: int = 512) -> Case:
@@ -90,7 +100,7 @@ def phantom_case(folder: Path, slices: int = 48, size: int = 512) -> Case:
     describe(volume)
     centre, size_ijk, spacing = PANCREAS_LESION[0], volume.array.shape[::-1], volume.spacing
     i, j, k = (int(mm / step + n / 2) for mm, n, step in zip(centre, size_ijk, spacing, strict=True))
-    return Case(f"numerical abdomen, {settings}, seed {SEED}", volume, (i, j, k), phantom)
+    return Case(f"numerical abdomen, {settings}, seed {SEED}", "noisy", volume, (i, j, k), phantom)
 
 
 def check_same(written: Volume, read: Volume) -> None:
@@ -104,9 +114,11 @@ def check_same(written: Volume, read: Volume) -> None:
 
 def denoise_and_show(case: Case, model: str, folder: Path) -> None:
     """Denoise a case in a MRML scene, and leave volume, pictures and figures in a folder."""
+    for name in RESULTS:  # of an earlier demo; whatever else is in the folder stays
+        (folder / name).unlink(missing_ok=True)
     say("Starting a MRML scene (slicer-core) and loading the MedDenoise module")
     scene.start_slicer()
-    noisy = scene.add_volume("noisy", case.noisy)
+    noisy = scene.add_volume(case.before, case.noisy)
     say(f"Denoising with the module's logic, model '{model}', in its worker process")
     started = time.monotonic()
     denoised = scene.denoise(noisy, model)
@@ -119,16 +131,16 @@ def denoise_and_show(case: Case, model: str, folder: Path) -> None:
     if case.phantom is not None:
         nodes["truth"] = scene.add_volume("truth", placed_volume(case.phantom.hu, case.phantom))
     nodes["difference"] = scene.add_difference(noisy, denoised)
-    pictures = save_pictures(folder, nodes, case.noisy, case.place)
-    scene.save(denoised, folder / "denoised.nrrd")
+    save_pictures(folder, nodes, case.noisy, case.place)
+    scene.save(denoised, folder / VOLUME)
 
     say("Measuring")
     figures, organs = noise_levels(before, after), []
     if case.phantom is not None:
         figures += against_truth(case.phantom.hu, before, after)
         organs = bias_by_organ(case.phantom, before, after)
-    write_figures(folder, {"CT": case.name} | scene.provenance(denoised), figures, organs, change)
-    report([*figures, *organs], change, [folder / "denoised.nrrd", *pictures, folder / "figures.md"])
+    write_figures(folder, {"CT": case.name} | scene.provenance(denoised), figures, organs, change, case.before)
+    report(case.before, [*figures, *organs], change, [folder / name for name in RESULTS])
 
 
 def describe(volume: Volume) -> None:
@@ -139,10 +151,10 @@ def describe(volume: Volume) -> None:
     print(f"   {size} voxels of {spacing} mm, {low:g} to {high:g} HU ({volume.array.dtype})")
 
 
-def report(rows: list[Figure], change: dict[str, float], files: list[Path]) -> None:
+def report(before: str, rows: list[Figure], change: dict[str, float], files: list[Path]) -> None:
     """Print the figures and where the results are."""
-    print(f"\n{table(rows)}")
-    print(f"\n  denoised minus noisy, in the body: mean {change['mean']:+.2f} HU, SD {change['SD']:.1f} HU\n")
+    print(f"\n{table(rows, before)}")
+    print(f"\n  denoised minus {before}, in the body: mean {change['mean']:+.2f} HU, SD {change['SD']:.1f} HU\n")
     print("Look at:")
     for file in files:
         print(f"  {file}")

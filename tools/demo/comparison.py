@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from meddenoise.metrics import ABDOMEN
 from meddenoise.volume_files import Volume
@@ -14,36 +16,37 @@ from tools.demo.pictures import Panel, save_panels
 from tools.demo.scene import ijk_to_ras
 from tools.demo.slice_views import Field, SliceView, show_in_window
 
+Floats = npt.NDArray[np.float64]
+#: One view each, and all views side by side.
+SINGLE = ("noisy", "denoised", "difference")
+PICTURES = (*(f"{name}.png" for name in SINGLE), "side-by-side.png")
 WIDTH = 512  # of a view, pixels
 MARGIN = 8.0  # around the body, mm
 
 
-def save_pictures(folder: Path, nodes: dict[str, Any], noisy: Volume, place: tuple[int, int, int]) -> list[Path]:
-    """Render and save ``noisy.png``, ``denoised.png``, ``difference.png`` and ``side-by-side.png``.
+def save_pictures(folder: Path, nodes: dict[str, Any], noisy: Volume, place: tuple[int, int, int]) -> None:
+    """Render and save the :data:`PICTURES`.
 
-    :param nodes: volume nodes by name: ``noisy``, ``denoised``, ``difference`` and perhaps ``truth``.
+    :param nodes: volume nodes ``noisy``, ``denoised``, ``difference`` and perhaps ``truth``; captions have their names.
     :param noisy: the volume of that node, for its geometry and to find the body.
     :param place: (i, j, k) of the voxel through which the slices go.
     """
-    captions = {}
+    captions: dict[str, str] = {}
     for name, node in nodes.items():
         if name != "difference":
             show_in_window(node, ABDOMEN)
-            captions[name] = f"{name}, C{ABDOMEN.centre:.0f} / W{ABDOMEN.width:.0f}"
+            captions[name] = f"{node.GetName()}, C{ABDOMEN.centre:.0f} / W{ABDOMEN.width:.0f}"
     reach = nodes["difference"].GetDisplayNode().GetWindow() / 2
-    captions["difference"] = f"noisy − denoised: blue −{reach:.0f} HU, black 0, yellow +{reach:.0f} HU"
+    names = f"{nodes['noisy'].GetName()} − {nodes['denoised'].GetName()}"
+    captions["difference"] = f"{names}: blue below 0, red above, ±{reach:.0f} HU"
     view = SliceView("Demo")
     rows = [
         {name: Panel(view.picture(node, field, WIDTH), captions[name]) for name, node in nodes.items()}
         for field in fields(noisy, place)
     ]
-    paths = []
-    for name in ("noisy", "denoised", "difference"):
-        paths.append(folder / f"{name}.png")
-        save_panels(paths[-1], [[rows[0][name]]])
-    paths.append(folder / "side-by-side.png")
-    save_panels(paths[-1], [list(row.values()) for row in rows])
-    return paths
+    for name in SINGLE:
+        save_panels(folder / f"{name}.png", [[rows[0][name]]])
+    save_panels(folder / PICTURES[-1], [list(row.values()) for row in rows])
 
 
 def fields(volume: Volume, place: tuple[int, int, int]) -> list[Field]:
@@ -61,15 +64,17 @@ def fields(volume: Volume, place: tuple[int, int, int]) -> list[Field]:
     ]
 
 
-def _bounds_of_body(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
-    """Return the corners of the box around the body, RAS, mm."""
+def _bounds_of_body(volume: Volume) -> tuple[Floats, Floats]:
+    """Return the corners of the box around the body, RAS, mm: of the largest connected piece, so without the table."""
+    from scipy import ndimage
+
     body = np.asarray(volume.array) > BODY_ABOVE_HU
-    corners = []
-    for axis in (2, 1, 0):  # i, j, k
-        # A line of table or clothing is not the body: a plane counts from 2 % of the fullest on.
-        filled = body.sum(axis=tuple(n for n in range(3) if n != axis))
-        inside = np.flatnonzero(filled > 0.02 * filled.max()) if body.any() else np.arange(body.shape[axis])
-        corners.append((inside[0] - 0.5, inside[-1] + 0.5))
-    matrix = ijk_to_ras(volume)
-    points = np.array([matrix @ [i, j, k, 1] for i in corners[0] for j in corners[1] for k in corners[2]])[:, :3]
+    # Opened in each slice: what is a few pixels thin does not join table and body.
+    pieces, count = ndimage.label(ndimage.binary_opening(body, np.ones((1, 5, 5))))
+    if count > 0:
+        body = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
+    box = ndimage.find_objects(body.astype(np.uint8))
+    k, j, i = box[0] if box else [slice(0, n) for n in body.shape]
+    corners = itertools.product(*((part.start - 0.5, part.stop - 0.5) for part in (i, j, k)))
+    points = np.array([ijk_to_ras(volume) @ [*corner, 1] for corner in corners])[:, :3]
     return points.min(axis=0) - MARGIN, points.max(axis=0) + MARGIN

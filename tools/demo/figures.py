@@ -15,6 +15,7 @@ from meddenoise import estimate_noise
 from meddenoise.metrics import ABDOMEN, bias, psnr, rmse, ssim
 from meddenoise.phantom import Phantom
 
+FILES = ("figures.json", "figures.md")
 Array = npt.NDArray[Any]
 #: The body without lungs and gas, and without table and air.
 BODY_ABOVE_HU = -200
@@ -71,9 +72,12 @@ def change_in_the_body(noisy: Array, denoised: Array) -> dict[str, float]:
     }
 
 
-def table(figures: Sequence[Figure]) -> str:
-    """Return figures as aligned text."""
-    lines = [f"  {'':<24}{'noisy':>10}{'denoised':>10}"]
+def table(figures: Sequence[Figure], before: str) -> str:
+    """Return figures as aligned text.
+
+    :param before: what the volume before is called.
+    """
+    lines = [f"  {'':<24}{before:>10}{'denoised':>10}"]
     lines += [f"  {_named(f):<24}{_rounded(f.noisy, f.unit):>10}{_rounded(f.denoised, f.unit):>10}" for f in figures]
     return "\n".join(lines)
 
@@ -84,34 +88,36 @@ def write_figures(
     figures: Sequence[Figure],
     organs: Sequence[Figure],
     change: dict[str, float],
+    before: str,
 ) -> None:
-    """Write ``figures.json`` and ``figures.md``.
+    """Write the :data:`FILES`.
 
     :param run: what was done with what.
     :param organs: bias by organ; empty without a truth.
+    :param before: what the volume before is called.
     """
     everything = {
         "run": run,
         "figures": [asdict(f) for f in figures],
         "bias by organ": [asdict(f) for f in organs],
-        "denoised minus noisy in the body, HU": change,
+        "change in the body, HU": change,
     }
     text = ["# Figures of the demo", "", *(f"- {name}: {value}" for name, value in run.items())]
-    text += _markdown("Figures", figures)
+    text += _markdown("Figures", figures, before)
     if organs:
-        text += _markdown("Bias by organ (mean of the error inside the organ)", organs)
-    text += ["", "## Denoised minus noisy, in the body", ""]
+        text += _markdown("Bias by organ (mean of the error inside the organ)", organs, before)
+    text += ["", f"## Denoised minus {before}, in the body", ""]
     text += [f"- {name}: {value:.2f} HU" for name, value in change.items()]
-    (folder / "figures.json").write_text(json.dumps(everything, indent=2) + "\n", encoding="utf-8")
-    (folder / "figures.md").write_text("\n".join(text) + "\n", encoding="utf-8")
+    (folder / FILES[0]).write_text(json.dumps(everything, indent=2) + "\n", encoding="utf-8")
+    (folder / FILES[1]).write_text("\n".join(text) + "\n", encoding="utf-8")
 
 
-def _markdown(title: str, figures: Sequence[Figure]) -> list[str]:
+def _markdown(title: str, figures: Sequence[Figure], before: str) -> list[str]:
     return [
         "",
         f"## {title}",
         "",
-        "| | noisy | denoised |",
+        f"| | {before} | denoised |",
         "|---|---:|---:|",
         *(f"| {_named(f)} | {_rounded(f.noisy, f.unit)} | {_rounded(f.denoised, f.unit)} |" for f in figures),
     ]

@@ -73,12 +73,12 @@ def _header(volume: Volume, k: int) -> Any:
     image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID = CTImageStorage
     image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID = generate_uid()
     image.PatientName, image.PatientID = "Phantom^Numerical abdomen", "MEDDENOISE-DEMO"
-    image.PatientBirthDate = image.PatientSex = image.StudyID = image.AccessionNumber = ""
+    image.PatientBirthDate = image.PatientSex = image.AccessionNumber = ""
     image.StudyDate = image.StudyTime = image.ReferringPhysicianName = image.Manufacturer = ""
     image.Modality, image.PatientPosition, image.BodyPartExamined = "CT", "HFS", "ABDOMEN"
     image.PositionReferenceIndicator = image.AcquisitionNumber = image.KVP = ""
     image.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]  # simulated, never acquired
-    image.StudyDescription = "MedDenoise demo"
+    image.StudyID, image.StudyDescription = "1", "MedDenoise demo"
     image.SeriesNumber, image.InstanceNumber = 1, k + 1
     image.ImagePositionPatient = [*volume.origin[:2], volume.origin[2] + k * volume.spacing[2]]
     image.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
