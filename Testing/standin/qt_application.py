@@ -90,7 +90,7 @@ def _message(kind: Any, context: Any, text: str) -> None:
 
 def create(scene: Any) -> QtSlicerApplication:
     """Start Qt without a screen, put qt and ctk into sys.modules, and return slicer.app."""
-    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    os.environ["QT_QPA_PLATFORM"] = "offscreen"
     QtCore.qInstallMessageHandler(_message)
     application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["Slicer"])
     application.setStyle("Fusion")
