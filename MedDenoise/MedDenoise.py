@@ -5,14 +5,13 @@ The work is done in MedDenoiseLib (the Slicer side, in pieces) and in meddenoise
 
 from __future__ import annotations
 
-import os
 import sys
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import qt
-import slicer
 import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -24,13 +23,15 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
+import slicer
+
 # Reload runs this file anew, but not what it imports: drop the old parts, so that all of the code is the new one.
 if "MedDenoiseLib" in sys.modules:
     for _name in [name for name in sys.modules if name.split(".")[0] in ("MedDenoiseLib", "meddenoise")]:
         del sys.modules[_name]
 
-from MedDenoiseLib import compare, run, sample_data, strength_control, torch_installation, volumes  # noqa: E402
-from MedDenoiseLib.parameters import MedDenoiseParameterNode  # noqa: E402
+from MedDenoiseLib import compare, run, sample_data, strength_control, torch_installation, volumes
+from MedDenoiseLib.parameters import MedDenoiseParameterNode
 
 
 class MedDenoise(ScriptedLoadableModule):
@@ -44,22 +45,22 @@ class MedDenoise(ScriptedLoadableModule):
         parent.contributors = ["The MedDenoise contributors"]
         parent.helpText = _("""
 <p>Removes noise from CT volumes with a convolutional denoising autoencoder, slice by slice, in Hounsfield units.</p>
-<p>Choose a CT volume and click <i>Denoise</i>. The original is kept; the result is a new volume beside it. The strength can
-be changed afterwards without a new run.</p>
+<p>Choose a CT volume and click <i>Denoise</i>. The original is kept; the result is a new volume beside it. The strength
+can be changed afterwards without a new run.</p>
 <p><b>For research use, not for diagnosis.</b> A denoised image can lose small or faint structures: always look at the
 difference.</p>
 <p>More in the <a href="https://github.com/MedDenoise/SlicerMedDenoise">documentation</a>.</p>
 """)
         parent.acknowledgementText = _("""
-<p>Developed by the MedDenoise contributors. The model cards name the CT collections that the models were trained on, with
-their licences.</p>
+<p>Developed by the MedDenoise contributors. The model cards name the CT collections that the models were trained on,
+with their licences.</p>
 """)
         slicer.app.connect("startupCompleted()", registerSampleData)
 
 
 def registerSampleData() -> None:
     """Add the sample volumes to the module Sample Data."""
-    sample_data.register(os.path.join(os.path.dirname(os.path.abspath(__file__)), "Resources", "Icons"))
+    sample_data.register(Path(__file__).absolute().parent / "Resources" / "Icons")
 
 
 class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -180,9 +181,9 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.strengthControl.forget(node.GetID())
         # The selector would go on to the volume listed before, most likely the input.
         parameters = self._parameterNode
-        if parameters is not None and parameters.outputVolume is not None:
-            if parameters.outputVolume.GetID() == node.GetID():
-                parameters.outputVolume = None
+        output = parameters.outputVolume if parameters is not None else None
+        if output is not None and output.GetID() == node.GetID():
+            parameters.outputVolume = None
 
     # What the user changes
 
@@ -192,10 +193,10 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameters is None:
             return
         output = parameters.outputVolume
-        if self._run is None and output is not None and output.GetNodeReferenceID(volumes.SOURCE) is not None:
-            if not volumes.isResultOf(output, parameters.inputVolume):
-                parameters.outputVolume = None  # the result of another input; a new one is made for this input
-                return
+        isResult = output is not None and output.GetNodeReferenceID(volumes.SOURCE) is not None
+        if self._run is None and isResult and not volumes.isResultOf(output, parameters.inputVolume):
+            parameters.outputVolume = None  # the result of another input; a new one is made for this input
+            return
         index = self.ui.modelComboBox.findData(parameters.model)
         if index >= 0:
             self.ui.modelComboBox.currentIndex = index
@@ -463,9 +464,7 @@ class MedDenoiseLogic(ScriptedLoadableModuleLogic):
 
     def startRun(self, inputVolume: Any, outputVolume: Any = None, **options: Any) -> run.Run:
         """Start a run and return it, to be polled; parameters as for :meth:`process`."""
-        return run.Run(
-            self._idleClient(), inputVolume, outputVolume, delivered=self.strengthControl.keep, **options
-        )
+        return run.Run(self._idleClient(), inputVolume, outputVolume, delivered=self.strengthControl.keep, **options)
 
     def setStrength(self, outputVolume: Any, strength: float) -> None:
         """Change the strength of a result of this object without a second run.
@@ -503,6 +502,7 @@ class MedDenoiseTest(ScriptedLoadableModuleTest):
     def test_denoise_numerical_abdomen(self) -> None:
         """Denoise a volume whose truth is known; it must come nearer to the truth and keep its place."""
         import numpy as np
+
         from meddenoise.catalogue import shipped_models
         from meddenoise.metrics import rmse
         from meddenoise.noise import add_correlated_noise

@@ -13,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from slicer.i18n import tr as _
+
 import slicer
 from MedDenoiseLib import volumes
-from slicer.i18n import tr as _
 
 if TYPE_CHECKING:
     import numpy as np
+
     from meddenoise.errors import MedDenoiseError
     from meddenoise.worker_client import WorkerClient, WorkerResult
 

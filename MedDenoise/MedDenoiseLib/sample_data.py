@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-import slicer
 from slicer.i18n import tr as _
+
+import slicer
 
 CATEGORY = "MedDenoise"
 NOISY, CLEAN = "NoisyAbdomen", "NoiseFreeAbdomen"
@@ -18,7 +20,7 @@ NOISE_SD, SEED = 25.0, 1
 WINDOW, LEVEL = 400.0, 50.0
 
 
-def register(iconsFolder: str) -> None:
+def register(iconsFolder: Path) -> None:
     """Add the samples to Sample Data; nothing is made before somebody asks for it."""
     import SampleData
 
@@ -31,7 +33,7 @@ def register(iconsFolder: str) -> None:
             sampleName=name,
             nodeNames=name,
             customDownloader=downloader,
-            thumbnailFileName=os.path.join(iconsFolder, f"{name}.png"),
+            thumbnailFileName=str(iconsFolder / f"{name}.png"),
         )
 
 
@@ -47,9 +49,8 @@ def makeClean(source: Any = None) -> Any:
 
 def _make(name: str, *, noisy: bool) -> Any:
     from meddenoise.noise import add_correlated_noise
-    from meddenoise.phantom import numerical_abdomen
 
-    phantom = numerical_abdomen(slices=SLICES, size=SIZE)
+    phantom = _phantom()
     hu = add_correlated_noise(phantom.hu, NOISE_SD, seed=SEED) if noisy else phantom.hu
     volume = slicer.util.addVolumeFromArray(
         hu, ijkToRAS=_ijkToRAS(hu.shape, phantom.spacing), name=slicer.mrmlScene.GetUniqueNameByString(name)
@@ -62,8 +63,15 @@ def _make(name: str, *, noisy: bool) -> Any:
     return volume
 
 
+@lru_cache(maxsize=1)  # who asks for one of the two often asks for the other
+def _phantom() -> Any:
+    from meddenoise.phantom import numerical_abdomen
+
+    return numerical_abdomen(slices=SLICES, size=SIZE)
+
+
 def _ijkToRAS(shape: tuple[int, ...], spacing: tuple[float, ...]) -> Any:
-    """Return the matrix of a phantom whose i runs to the left, j to the back, k to the head; its middle is the origin."""
+    """Return the matrix of a phantom: i runs to the left, j to the back, k to the head; its middle is the origin."""
     import numpy as np
 
     matrix = np.eye(4)

@@ -1,8 +1,8 @@
 """The strength of a finished result: input and full result blended anew, without a second run.
 
 The full-strength result is kept in memory beside the scene, one array a result (a 512 x 512 x 300 CT: 150 MB), because
-the volume in the scene holds the blend. It goes when its volume goes, when the scene is closed, and with the module. The
-input is not kept: the node in the scene is read again, and if it changed since, the strength cannot be changed.
+the volume in the scene holds the blend. It goes when its volume goes, when the scene is closed, and with the module.
+The input is not kept: the node in the scene is read again, and if it changed since, the strength cannot be changed.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from slicer.i18n import tr as _
+
 import slicer
 from MedDenoiseLib import volumes
-from slicer.i18n import tr as _
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,9 +43,7 @@ class StrengthControl:
 
     def forget(self, nodeID: str) -> None:
         """Drop what is kept for a volume that goes, or whose input goes."""
-        self._kept = {
-            outputID: kept for outputID, kept in self._kept.items() if nodeID not in (outputID, kept.inputID)
-        }
+        self._kept = {outputID: kept for outputID, kept in self._kept.items() if nodeID not in (outputID, kept.inputID)}
 
     def clear(self) -> None:
         """Drop everything."""

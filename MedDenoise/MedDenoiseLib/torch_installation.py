@@ -1,7 +1,7 @@
 """torch and safetensors for the child process, with the user's consent; or another interpreter that has them already.
 
-Nothing is installed before the user clicks Denoise and agrees, and nothing at all while Slicer is being tested. torch is
-looked for, never imported: Slicer itself does not need it.
+Nothing is installed before the user clicks Denoise and agrees, and nothing at all while Slicer is being tested. torch
+is looked for, never imported: Slicer itself does not need it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import importlib.util
 import shutil
 from typing import Any
 
-import slicer
 from slicer.i18n import tr as _
+
+import slicer
 
 #: Key in the application's settings: path of another Python interpreter that denoises (a native arm64 Python on a Mac,
 #: a conda environment); it needs torch, safetensors and NumPy. Empty: Slicer's own.
@@ -37,7 +38,7 @@ def setOtherPython(path: str) -> None:
 
 
 def slicerPython() -> str | None:
-    """Return PythonSlicer, found as slicer.util.pip_install finds it; None where there is none, for this interpreter."""
+    """Return PythonSlicer, found as slicer.util.pip_install finds it; None outside Slicer: this interpreter."""
     return shutil.which("PythonSlicer")
 
 

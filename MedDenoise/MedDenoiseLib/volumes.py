@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import slicer
 from slicer.i18n import tr as _
+
+import slicer
 
 if TYPE_CHECKING:
     import numpy as np
+
     from meddenoise.worker_client import WorkerResult
 
 #: Node reference and attribute: the volume that was denoised (by reference while it exists, by name for ever).
@@ -179,7 +181,7 @@ def _placeAs(inputVolume: Any, volume: Any) -> None:
 
 
 def _forgetOrigin(volume: Any) -> None:
-    """Drop what would claim that these voxels are the source files' (the clone has it), and an older result's traces."""
+    """Drop what would claim that these voxels are the source files' (the clone has it), and traces of other results."""
     for attribute in ("DICOM.instanceUIDs", "DICOM.instanceNumbers"):
         volume.RemoveAttribute(attribute)
     for attribute in list(volume.GetAttributeNames()):

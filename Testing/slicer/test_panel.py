@@ -1,4 +1,4 @@
-"""The panel, used as a user uses it: what it offers and refuses, a run to its end, and everything that can come between."""
+"""The panel, used as a user uses it: what it offers and refuses, runs to the end, and all that can come between."""
 
 from __future__ import annotations
 

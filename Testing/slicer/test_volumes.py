@@ -30,7 +30,9 @@ class WrongVolumes(unittest.TestCase):
         self.assertRefused(None, "Choose the CT volume")
 
     def test_empty(self) -> None:
-        self.assertRefused(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty"), "'Empty' has no voxels")
+        self.assertRefused(
+            slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty"), "'Empty' has no voxels"
+        )
 
     def test_label_map(self) -> None:
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Labels")
@@ -101,9 +103,7 @@ class Delivery(unittest.TestCase):
         self.assertNotEqual(display.GetID(), source.GetDisplayNode().GetID())
         self.assertFalse(display.GetAutoWindowLevel())
         self.assertEqual((display.GetWindow(), display.GetLevel()), (350, 45))
-        np.testing.assert_array_equal(
-            slicer.util.arrayFromVolume(output), slicer.util.arrayFromVolume(source) // 2
-        )
+        np.testing.assert_array_equal(slicer.util.arrayFromVolume(output), slicer.util.arrayFromVolume(source) // 2)
 
     def test_automatic_window_is_fixed_at_the_present_one(self) -> None:
         source = addCT(noisyArray())
