@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from meddenoise.model_card import Architecture, ModelCard
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -19,23 +21,26 @@ def ct_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a weights file of a tiny untrained network: real in every respect but its figures."""
-    from meddenoise.model_card import Architecture, ModelCard
-    from meddenoise.network import seeded_network
-    from meddenoise.weights import save_weights
-
-    architecture = Architecture("residual-autoencoder", widths=(4, 8), blocks=1)
-    card = ModelCard(
+def tiny_card() -> ModelCard:
+    """Return the card of a tiny untrained network."""
+    return ModelCard(
         name="tiny",
         title="Tiny",
         version="0",
-        architecture=architecture,
+        architecture=Architecture("residual-autoencoder", widths=(4, 8), blocks=1),
         hu_per_unit=1000.0,
         summary="Untrained, for tests.",
         licence="Apache-2.0",
         created="2026-01-01",
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tiny_card: ModelCard, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a weights file of a tiny untrained network: real in every respect but its figures."""
+    from meddenoise.network import seeded_network
+    from meddenoise.weights import save_weights
+
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_weights(path, seeded_network(architecture, seed=1), card)
+    save_weights(path, seeded_network(tiny_card.architecture, seed=1), tiny_card)
     return path

@@ -42,8 +42,11 @@ def available_devices() -> list[Device]:
     devices = []
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
-            free, _ = torch.cuda.mem_get_info(index)
-            devices.append(Device(f"cuda:{index}", torch.cuda.get_device_name(index), int(free)))
+            try:
+                free: int | None = int(torch.cuda.mem_get_info(index)[0])
+            except RuntimeError:  # a card that is full or faulty must not keep anybody from the others
+                free = None
+            devices.append(Device(f"cuda:{index}", torch.cuda.get_device_name(index), free))
     if torch.backends.mps.is_available():
         devices.append(Device("mps", "Apple GPU"))
     devices.append(Device("cpu", f"CPU, {torch.get_num_threads()} threads"))
@@ -57,6 +60,9 @@ def choose_device(name: str = "auto") -> str:
         GPU, else the CPU.
     :raises DeviceError: when it is not there.
     """
+    if name == "cpu":
+        import_torch()
+        return name
     devices = available_devices()
     if name == "auto":
         return max(devices, key=lambda device: (device.free_bytes or 0, device.name == "mps")).name

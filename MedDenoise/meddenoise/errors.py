@@ -1,5 +1,7 @@
 """Every error and warning a user may see: one clear sentence each, what is wrong and what to do."""
 
+import errno
+
 
 class MedDenoiseError(Exception):
     """Base of all errors of this package; ``str(error)`` is a sentence for the user.
@@ -32,6 +34,20 @@ class OutOfMemoryError(MedDenoiseError):
     """The device or the machine ran out of memory."""
 
     code = "out_of_memory"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out: Python's, a memory map's, or torch's (by its words).
+
+    torch has many classes for it, and a bare ``RuntimeError`` on the CPU; an "illegal memory access" is none of them.
+    """
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(sign in words for sign in ("out of memory", "can't allocate memory", "not enough memory"))
+    )
 
 
 class MissingPackageError(MedDenoiseError):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from meddenoise.arrays import Array, checked_volume, rounded_to
 from meddenoise.errors import InputError
-from meddenoise.intensity import PADDING_BELOW_HU
+from meddenoise.intensity import is_padding
 
 Field = npt.NDArray[np.float64]
 
@@ -101,7 +101,7 @@ def _with_noise(
     result = np.empty(volume.shape, volume.dtype)
     for k, before in enumerate(volume):
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(k,))))
-        stays = ~(before >= PADDING_BELOW_HU) | np.isinf(before)  # the negation also catches NaN
+        stays = is_padding(before)
         noisy = before.astype(np.float64)
         noisy[stays] = 0  # NaN does not fit an integer type
         noisy += sd * noise(before.shape, rng)
@@ -130,7 +130,7 @@ def _kernel_rate_and_scale(mean_frequency: float) -> tuple[float, float]:
     """Solve for the apodisation's rate that gives the mean frequency, and the scale that gives unit variance."""
     from scipy.optimize import brentq
 
-    frequency = np.linspace(0.0, _NYQUIST, 2001)
+    frequency: Field = np.linspace(0.0, _NYQUIST, 2001, dtype=np.float64)
     step = float(frequency[1])
 
     def excess(rate: float) -> float:

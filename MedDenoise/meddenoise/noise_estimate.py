@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from meddenoise.arrays import Array, checked_volume
 from meddenoise.errors import InputError
-from meddenoise.intensity import PADDING_BELOW_HU
+from meddenoise.intensity import PADDING_BELOW_HU, is_padding
 
 #: Side of the windows, pixels: 6 to 9 mm in a body CT. Smaller ones lose the coarse part of the noise's texture.
 _WINDOW = 9
@@ -70,8 +70,7 @@ def _windows(slice_hu: Array) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.f
     """Return mean and SD about a second-order trend, HU, of the windows without padding in one slice (j, i)."""
     if min(slice_hu.shape) < _WINDOW:
         return np.empty(0), np.empty(0)
-    inside = (slice_hu >= PADDING_BELOW_HU) & (slice_hu < np.inf)
-    hu = np.where(inside, slice_hu, PADDING_BELOW_HU - 1).astype(np.float64)
+    hu = np.where(is_padding(slice_hu), PADDING_BELOW_HU - 1, slice_hu).astype(np.float64)
     view = np.lib.stride_tricks.sliding_window_view(hu, (_WINDOW, _WINDOW))[::_STEP, ::_STEP]
     windows = view.reshape(-1, _WINDOW * _WINDOW)
     windows = windows[windows.min(axis=1) >= PADDING_BELOW_HU]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import shutil
-import tempfile
+import uuid
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -143,8 +143,10 @@ def _move_into_place(folder: Path, path: Path, overwrite: bool) -> None:
 @contextmanager
 def _scratch_folder_beside(path: Path) -> Iterator[Path]:
     """Give a hidden empty folder on the disk of ``path``, removed at the end with what is left in it."""
+    # Not tempfile.mkdtemp: on Windows only its maker may read what was written there and moved away.
+    folder = path.parent / f".meddenoise-{uuid.uuid4().hex}"
     try:
-        folder = Path(tempfile.mkdtemp(prefix=".meddenoise-", dir=path.parent))
+        folder.mkdir()
     except OSError as error:
         raise OutputError(
             f"The folder {path.parent} cannot be written to ({error.strerror or error}); choose another."
@@ -182,6 +184,11 @@ def _read_image(path: Path) -> Volume:
             _check_header(reader, path)
             image = reader.Execute()
     except RuntimeError as error:
+        if "orthonormal" in str(error):
+            raise InputError(
+                f"{path.name} lies on a skewed grid (gantry tilt, say), which NIfTI readers refuse; "
+                "resample it in 3D Slicer and save it as NRRD."
+            ) from error
         raise InputError(
             f"{path.name} cannot be read; it is damaged, incomplete or of another kind than its name says."
         ) from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import gc
 import os
 import platform
@@ -23,7 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 import meddenoise
-from meddenoise.errors import InputWarning, MedDenoiseError, MissingPackageError, OutOfMemoryError, WorkerError
+from meddenoise.errors import (
+    InputWarning,
+    MedDenoiseError,
+    MissingPackageError,
+    OutOfMemoryError,
+    WorkerError,
+    is_out_of_memory,
+)
 from meddenoise.protocol import (
     MAX_LINE_BYTES,
     CancelMessage,
@@ -200,7 +206,7 @@ def describe_failure(job: str, error: Exception) -> ErrorMessage:
         text = f"The Python package '{error.name}' is not installed in {sys.executable}; install it there."
         return ErrorMessage(job, MissingPackageError.code, text, details)
     first_line = (str(error).strip().splitlines() or ["no reason given"])[0][:300]
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         text = (
             "There is not enough memory for this volume; close other programs or volumes, "
             f"or choose another device or the Fast model ({first_line})."
@@ -211,16 +217,6 @@ def describe_failure(job: str, error: Exception) -> ErrorMessage:
         "please report it with the details."
     )
     return ErrorMessage(job, MedDenoiseError.code, text, details)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Return whether memory ran out: Python's, a memory map's, or torch's (by its words, not its many classes)."""
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    words = str(error).lower()
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in words or "can't allocate memory" in words)
-    )
 
 
 def _leave(code: int) -> NoReturn:

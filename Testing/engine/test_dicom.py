@@ -381,7 +381,7 @@ WIDE = np.zeros((ROWS, COLUMNS + 1), np.uint16)
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"ImagePositionPatient": [-100.5, -80.25, 40]}, "at the position of another one"),
+        ({"ImagePositionPatient": [-100.5, -80.25, 40]}, "at the position of another"),
         ({"ImagePositionPatient": [-100.5, -80.25, 46.0]}, "uneven slice spacing"),
         ({"ImageOrientationPatient": [0, 1, 0, -1, 0, 0]}, "different orientations"),
         ({"PixelSpacing": [0.9, 0.7]}, "different pixel spacings"),
@@ -414,7 +414,7 @@ def test_one_slice_that_does_not_fit(tmp_path: Path, change: dict[str, Any], wor
         ({"PixelSpacing": None}, "how large its pixels are"),
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "impossible orientation"),
         ({"ImageOrientationPatient": None}, "where its slices lie"),
-        ({"ImagePositionPatient": [0, 0, 0]}, "4 slices at the position of another one"),
+        ({"ImagePositionPatient": [0, 0, 0]}, r"4 file\(s\) at the position of another"),
     ],
 )
 def test_whole_series_refused(tmp_path: Path, change: dict[str, Any], words: str):

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meddenoise.catalogue import shipped_models
-from meddenoise.denoiser import BFLOAT16_TOLERANCE_HU, Denoiser
+from meddenoise.catalogue import DEFAULT_MODEL, shipped_models
+from meddenoise.denoiser import BFLOAT16_PSNR_DB, Denoiser
 from meddenoise.devices import has_fast_bfloat16
 from meddenoise.metrics import ABDOMEN, bias, psnr, rmse
 from meddenoise.noise import add_correlated_noise, add_gaussian_noise
@@ -32,6 +32,10 @@ def abdomen() -> Phantom:
 def patient(ct_data: Path) -> np.ndarray:
     """Return every fifth slice of a test patient, with noise of its own of about 9 HU."""
     return read_volume(ct_data / "test" / "crlm-ct-1004").array[::5]
+
+
+def test_the_default_model_is_shipped() -> None:
+    assert DEFAULT_MODEL in NAMES
 
 
 def test_a_clean_image_is_left_alone(denoiser: Denoiser, abdomen: Phantom) -> None:
@@ -60,4 +64,6 @@ def test_bfloat16_stays_within_60_db_of_float32(abdomen: Phantom) -> None:
         noisy = add_correlated_noise(abdomen.hu, 25, seed=2)[1:2].astype(np.float32)
         exact = Denoiser(name, device="cpu", precision="float32").denoise(noisy)
         fast = Denoiser(name, device="cpu", precision="bfloat16").denoise(noisy)
-        assert 0 < rmse(exact, fast) <= BFLOAT16_TOLERANCE_HU
+        assert rmse(exact, fast) > 0, "bfloat16 was not used"
+        assert psnr(exact, fast, ABDOMEN) >= BFLOAT16_PSNR_DB
+        assert Denoiser(name, device="cpu").precision == "bfloat16"

@@ -112,8 +112,8 @@ def _slice_spacing(along: npt.NDArray[np.float64], name: str) -> float:
     doubled = int(np.count_nonzero(gaps < _SAME_POSITION_MM))
     if doubled:
         raise InputError(
-            f"{name} has {doubled} slices at the position of another one (several phases or reconstructions in one "
-            "series); export one of them as a series of its own."
+            f"{name} has {doubled} file(s) at the position of another (copies, or several phases in one series); "
+            "remove the copies, or export one phase as a series of its own."
         )
     median = float(np.median(gaps))
     wide = np.flatnonzero(gaps > _MISSING_FROM * median)

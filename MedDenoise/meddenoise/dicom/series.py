@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections import Counter
@@ -228,7 +229,8 @@ def _floats(header: Any, name: str, count: int) -> tuple[float, ...] | None:
     if value is None or value == "":
         return None
     values = [value] if count == 1 else list(value)
-    return tuple(float(v) for v in values) if len(values) == count else None
+    numbers = tuple(float(v) for v in values)
+    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
 
 
 def _text(header: Any, name: str) -> str:
