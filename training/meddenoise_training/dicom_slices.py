@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from meddenoise.dicom.geometry import grid_of
 from meddenoise.dicom.pixels import read_hu
-from meddenoise.dicom.series import Series, Slice, import_pydicom, quiet_pydicom, scan
+from meddenoise.dicom.series import FolderContents, Series, Slice, import_pydicom, quiet_pydicom, scan
 from meddenoise.errors import InputError, InputWarning
 from meddenoise.intensity import AIR_HU, METAL_ABOVE_HU, PADDING_BELOW_HU
 
@@ -54,32 +54,37 @@ class TrainingSeries:
     spacing_mm: float | None
 
 
-def read_training_series(folder: Path, left_out: Callable[[str], None]) -> list[TrainingSeries]:
-    """Read the CT series in a folder and the folders below.
+def read_training_series(folder: Path, left_out: Callable[[str], None]) -> Iterator[TrainingSeries]:
+    """Read the CT series in a folder and the folders below, one after the other.
 
     :param left_out: called with one line for whatever is not used, and why.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InputWarning)  # what cannot be read is counted among the others
-        contents = scan(folder)
-        for kind, count in sorted(contents.others.items()):
-            left_out(f"{count} {kind}")
-        found = [_read(series, left_out) for series in contents.series]
-    return [series for series in found if series.slices]
+    contents = _scan(folder)
+    for kind, count in sorted(contents.others.items()):
+        left_out(f"{count} {kind} in {folder}")
+    for found in contents.series:
+        series = _read(found, left_out)
+        if series.slices:
+            yield series
 
 
 def patients_below(folder: Path) -> set[str]:
     """Return the PatientIDs of the CT files in a folder and the folders below; reads headers only."""
+    return {_patient(_header(item.path)) for series in _scan(folder).series for item in series.slices} - {""}
+
+
+def _scan(folder: Path) -> FolderContents:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InputWarning)
-        series = scan(folder).series
-    return {_patient(_header(item.path)) for one in series for item in one.slices}
+        warnings.simplefilter("ignore", InputWarning)  # what cannot be read is counted among the others
+        return scan(folder)
 
 
 def _read(series: Series, left_out: Callable[[str], None]) -> TrainingSeries:
     spacing: float | None = None
     try:
-        grid = grid_of(series)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InputWarning)  # a lone slice without a position is a slice all the same
+            grid = grid_of(series)
         ordered = grid.slices
         spacing = grid.spacing[2] if len(ordered) > 1 else None
     except InputError:

@@ -8,9 +8,9 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -30,23 +30,42 @@ from meddenoise_training.manifest import (
 )
 from meddenoise_training.synthetic import dead_leaves
 
-Slices = npt.NDArray[np.int16]
+HU = npt.NDArray[np.int16]
 #: No scanned slice is free of noise, whatever the estimate says of one that holds little tissue.
 _LEAST_NOISE_HU = 1.0
 
 
-@dataclass
 class _Kept:
-    """What is kept of each split while the folders are walked."""
+    """What is kept of each split while the folders are walked: slices on disk one after another, entries in memory."""
 
-    slices: dict[str, list[Slices]] = field(default_factory=lambda: {s: [] for s in SPLITS})
-    entries: dict[str, list[Slice]] = field(default_factory=lambda: {s: [] for s in SPLITS})
-    split_of: dict[str, str] = field(default_factory=dict)
-    size: tuple[int, ...] | None = None
+    def __init__(self, folder: Path) -> None:
+        self.entries: dict[str, list[Slice]] = {split: [] for split in SPLITS}
+        self.split_of: dict[str, str] = {}
+        self.size: tuple[int, ...] = ()
+        self._raw: dict[str, BinaryIO] = {}
+        for split in SPLITS:
+            path = slices_path(folder, split)
+            path.parent.mkdir(parents=True)
+            self._raw[split] = path.with_suffix(".raw").open("w+b")
 
-    def add(self, split: str, hu: Slices, entry: Slice) -> None:
-        self.slices[split].append(hu)
+    def add(self, split: str, hu: HU, entry: Slice) -> None:
+        self._raw[split].write(hu.tobytes())
         self.entries[split].append(entry)
+
+    def finish(self, folder: Path) -> None:
+        """Turn the slices of each split into an ``.npy`` file, whose header has to tell their number first."""
+        for split, raw in self._raw.items():
+            shape = (len(self.entries[split]), *self.size)
+            with slices_path(folder, split).open("wb") as file, raw:
+                header = {"descr": np.dtype(np.int16).str, "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                raw.seek(0)
+                shutil.copyfileobj(raw, file, 1 << 20)
+            Path(raw.name).unlink()
+
+    def close(self) -> None:
+        for raw in self._raw.values():
+            raw.close()
 
 
 def prepare(
@@ -77,33 +96,38 @@ def prepare(
     collections = read_collections(sources)
     folders = _series_folders(source, split is not None)
     chosen = _split_patients(source, split, seed) if split is not None else {}
-    kept, left_out, salt = _Kept(), list[str](), secrets.token_bytes(16)
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        kept, left_out = _Kept(beside), list[str]()
 
-    def skip(line: str) -> None:
-        left_out.append(line.replace(str(source), "."))
-        report(f"Left out: {line}")
+        def skip(line: str) -> None:
+            left_out.append(line.replace(str(source), "."))
+            report(f"Left out: {line}")
 
-    for named, folder in track(folders, description="Reading CT"):
-        collection = _collection_of(folder.name, collections)
-        for series in read_training_series(folder, skip):
-            where = named or chosen[series.slices[0].patient]
-            _refuse_shared_patient(series, where, kept.split_of)
-            _keep(series, where, slab_mm if where == "train" else 0.0, collection, salt, kept, skip)
-    for name in ("train", "validation"):
-        if not kept.slices[name]:
-            raise InputError(f"There is no CT slice for the split '{name}' in {source}.")
-    assert kept.size is not None
-    _add_synthetic(kept, synthetic, kept.size, seed)
-    manifest = Manifest(
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        size=(kept.size[0], kept.size[1]),
-        slab_mm=slab_mm,
-        seed=seed,
-        collections=collections,
-        splits=kept.entries,
-        left_out=left_out,
-    )
-    _write(target, kept.slices, manifest)
+        try:
+            _walk(folders, chosen, slab_mm, collections, kept, skip)
+            for name in ("train", "validation"):
+                if not kept.entries[name]:
+                    raise InputError(f"There is no CT slice for the split '{name}' in {source}.")
+            _add_synthetic(kept, synthetic, seed)
+            kept.finish(beside)
+        finally:
+            kept.close()
+        manifest = Manifest(
+            created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            size=(kept.size[0], kept.size[1]),
+            slab_mm=slab_mm,
+            seed=seed,
+            collections=collections,
+            splits=kept.entries,
+            left_out=left_out,
+        )
+        (beside / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1), "utf-8")
+        beside.rename(target)
+    except OSError as error:
+        raise OutputError(f"The prepared data cannot be written to {target}: {error}.") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     return manifest
 
 
@@ -160,6 +184,24 @@ def _split_patients(source: Path, shares: tuple[float, float, float], seed: int)
     return dict(zip(patients, names + ["train"] * (len(patients) - len(names)), strict=True))
 
 
+def _walk(
+    folders: list[tuple[str | None, Path]],
+    chosen: dict[str, str],
+    slab_mm: float,
+    collections: list[Collection],
+    kept: _Kept,
+    skip: Callable[[str], None],
+) -> None:
+    """Read every folder and keep its series in the split that the folder, or else the patient, belongs to."""
+    salt = secrets.token_bytes(16)
+    for named, folder in track(folders, description="Reading CT"):
+        collection = _collection_of(folder.name, collections)
+        for series in read_training_series(folder, skip):
+            split = named or chosen[series.slices[0].patient]
+            _refuse_shared_patient(series, split, kept.split_of)
+            _keep(series, split, slab_mm if split == "train" else 0.0, collection, salt, kept, skip)
+
+
 def _refuse_shared_patient(series: TrainingSeries, split: str, split_of: dict[str, str]) -> None:
     for patient in {s.patient for s in series.slices}:
         other = split_of.setdefault(patient, split)
@@ -198,7 +240,12 @@ def _keep(
 
 
 def _entry(
-    one: TrainingSlice, hu: Slices, series: TrainingSeries, count: int, collection: str | None, salt: bytes
+    one: TrainingSlice,
+    hu: HU,
+    series: TrainingSeries,
+    count: int,
+    collection: str | None,
+    salt: bytes,
 ) -> Slice:
     def hashed(text: str) -> str:
         # Salted, and the salt is not kept: hospital numbers can be guessed and tried one by one.
@@ -223,27 +270,12 @@ def _collection_of(folder: str, collections: list[Collection]) -> str | None:
     return next((c.name for c in collections if any(fnmatch(folder, pattern) for pattern in c.folders)), None)
 
 
-def _add_synthetic(kept: _Kept, count: int, size: tuple[int, ...], seed: int) -> None:
+def _add_synthetic(kept: _Kept, count: int, seed: int) -> None:
     """Append noise-free slices to train, and a tenth as many, of other seeds, to validation."""
-    if count and size[0] != size[1]:
-        raise InputError(f"Synthetic slices are square, the CT is {size}; prepare with --synthetic 0.")
+    side = kept.size[0]
+    if count and kept.size != (side, side):
+        raise InputError(f"Synthetic slices are square, the CT is {kept.size}; prepare with --synthetic 0.")
     for place, (name, number) in enumerate((("train", count), ("validation", count // 10))):
         for i in track(range(number), description=f"Synthetic slices, {name}"):
-            hu = np.rint(dead_leaves(size[0], np.random.default_rng([seed, place, i]))).astype(np.int16)
+            hu = np.rint(dead_leaves(side, np.random.default_rng([seed, place, i]))).astype(np.int16)
             kept.add(name, hu, Slice(kind="synthetic", noise_sd=0.0))
-
-
-def _write(target: Path, slices: dict[str, list[Slices]], manifest: Manifest) -> None:
-    """Write everything into a folder beside the target, then rename it."""
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        for name, split in slices.items():
-            path = slices_path(beside, name)
-            path.parent.mkdir(parents=True)
-            np.save(path, np.stack(split) if split else np.empty((0, *manifest.size), np.int16))
-        (beside / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1), "utf-8")
-        beside.rename(target)
-    except OSError as error:
-        raise OutputError(f"The prepared data cannot be written to {target}: {error}.") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)

@@ -112,10 +112,17 @@ def test_planned_steps_fit_into_the_time(prepared):
     assert steps_within(1e-9, tiny(fit__warmup_steps=7), prepared) == 14
 
 
+class _DiskFull:
+    """What fails in the middle of being saved."""
+
+    def __reduce__(self):
+        raise OSError("No space left on device")
+
+
 def test_failed_save_leaves_the_last_checkpoint(tmp_path):
     write_checkpoint(tmp_path, {"step": 1})
-    with pytest.raises(OutputError, match="cannot be written"):
-        write_checkpoint(tmp_path / CHECKPOINT_NAME, {"step": 2})
+    with pytest.raises(OutputError, match="No space left"):
+        write_checkpoint(tmp_path, {"step": 2, "network": _DiskFull()})
     assert read_checkpoint(tmp_path) == {"step": 1}
     assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT_NAME]
 
