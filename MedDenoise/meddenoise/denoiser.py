@@ -147,7 +147,7 @@ class Denoiser:
         lower = torch.autocast(kind, torch.bfloat16) if use_bfloat16 else contextlib.nullcontext()
         with torch.inference_mode(), lower:
             noise = self._network.noise(tensor.contiguous(memory_format=torch.channels_last))
-            found: npt.NDArray[np.float32] = np.from_dlpack(noise[:, 0].float().cpu())
+            found = np.asarray(np.from_dlpack(noise[:, 0].float().cpu()), np.float32)
         return from_network(found, scale)
 
     def _with_neighbours(self, volume: Array, first: int, last: int) -> Array:
