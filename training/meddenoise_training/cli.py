@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -87,10 +89,7 @@ def _fit(
             else steps_within(minutes, load_config(config, overrides), prepared, accelerator=accelerator)
         )
     settings = load_config(config, overrides)
-    asked: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _: asked.append(received))
-    with Progress(console=console, disable=not console.is_terminal) as bar:
+    with Progress(console=console, disable=not console.is_terminal) as bar, _asked_to_stop() as asked:
         task = bar.add_task("Training", total=settings.fit.steps)
         state = fit(
             settings,
@@ -121,6 +120,21 @@ def _export(
     if threads is not None:
         torch.set_num_threads(threads)
     _line(f"{target}: SHA-256 {export(run, target, card)}")
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """Collect Ctrl-C and `kill` in the list returned instead of ending at once, so that the run can be saved."""
+    asked: list[int] = []
+    before = {
+        number: signal.signal(number, lambda received, _: asked.append(received))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _line(text: str) -> None:

@@ -11,49 +11,55 @@ from pathlib import Path
 import pytest
 
 from meddenoise.weights import read_card
+from meddenoise_training.checkpoint import read_checkpoint
+from meddenoise_training.cli import main
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SMALL = ["--set", "data.patch=32", "--set", "data.batch=2", "--set", "fit.warmup_steps=2", "--threads", "1"]
 
 
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-c", "from meddenoise_training.cli import main; main()", *map(str, arguments)]
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Return a function that runs the command with arguments and returns its exit code, stdout and stderr."""
+
+    def run(*arguments: object) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["meddenoise-train", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return (caught.value.code, *capsys.readouterr())
+
+    return run
 
 
-def call(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), capture_output=True, text=True, check=False)
-
-
-def test_from_dicom_to_weights_in_three_commands(archive, tmp_path):
-    made = call(
-        "prepare",
-        archive,
-        tmp_path / "prepared",
-        "--sources",
-        archive / "sources.toml",
-        "--synthetic",
-        10,
-        "--slab-mm",
-        5,
-    )
-    assert made.returncode == 0, made.stderr
-    assert "train: 12 slices of 2 patients, 10 synthetic slices" in made.stdout
+def test_from_dicom_to_weights_in_three_commands(archive, tmp_path, call):
+    options = ["--sources", archive / "sources.toml", "--synthetic", 10, "--slab-mm", 5]
+    code, out, error = call("prepare", archive, tmp_path / "prepared", *options)
+    assert code == 0, error
+    assert "train: 12 slices of 2 patients, 10 synthetic slices" in out
     config = CONFIGS / "fast.toml"
-    trained = call("fit", tmp_path / "prepared", tmp_path / "run", "--config", config, "--steps", 4, *SMALL)
-    assert trained.returncode == 0, trained.stderr
-    assert "ct, white: RMSE" in trained.stdout
+    code, out, error = call("fit", tmp_path / "prepared", tmp_path / "run", "--config", config, "--steps", 4, *SMALL)
+    assert code == 0, error
+    assert "ct, white: RMSE" in out
     weights = tmp_path / "fast.safetensors"
-    exported = call("export", tmp_path / "run", weights, "--card", CONFIGS / "fast-card.toml")
-    assert exported.returncode == 0, exported.stderr
-    assert "SHA-256" in exported.stdout
+    code, out, error = call("export", tmp_path / "run", weights, "--card", CONFIGS / "fast-card.toml")
+    assert code == 0, error
+    assert "SHA-256" in out
     assert read_card(weights).name == "fast"
     assert weights.with_suffix(".md").exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_a_terminated_run_saves_and_the_same_command_goes_on(prepared, tmp_path):
-    arguments = command("fit", prepared, tmp_path / "run", "--steps", 1000000, "--set", "fit.log_every=1", *SMALL)
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+def test_a_terminated_run_saves_and_the_same_command_goes_on(prepared, tmp_path, call):
+    fit = ["fit", prepared, tmp_path / "run", "--set", "fit.log_every=1", *SMALL]
+    program = [
+        sys.executable,
+        "-c",
+        "from meddenoise_training.cli import main; main()",
+        *map(str, fit),
+        "--steps",
+        "9999",
+    ]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         while not process.stdout.readline().startswith("step 3 "):
             assert process.poll() is None
@@ -62,9 +68,18 @@ def test_a_terminated_run_saves_and_the_same_command_goes_on(prepared, tmp_path)
     assert process.returncode == 130
     assert last.startswith("Stopped and saved at step ")
     step = int(last.split()[5])
-    resumed = call(*arguments[3:5], tmp_path / "run", "--steps", step + 1, *SMALL, "--set", "fit.log_every=1")
-    assert resumed.returncode == 0, resumed.stderr
-    assert f"Going on from step {step} of {step + 1}." in resumed.stdout
+    code, out, error = call(*fit, "--steps", step + 1)
+    assert code == 0, error
+    assert f"Going on from step {step} of {step + 1}." in out
+
+
+def test_minutes_plan_a_run_and_the_plan_holds_when_it_goes_on(prepared, tmp_path, call):
+    fit = ["fit", prepared, tmp_path / "run", "--minutes", 0.001, *SMALL]
+    (code, _, error), (again, out, _) = call(*fit), call(*fit)
+    assert (code, again) == (0, 0), error
+    planned = int(read_checkpoint(tmp_path / "run")["config"]["fit"]["steps"])
+    assert planned >= 4, "twice the warm-up at least"
+    assert f"Going on from step {planned} of {planned}." in out
 
 
 @pytest.mark.parametrize(
@@ -79,15 +94,10 @@ def test_a_terminated_run_saves_and_the_same_command_goes_on(prepared, tmp_path)
         (["export", "nowhere", "out.safetensors", "--card", "nowhere.toml"], "no checkpoint"),
     ],
 )
-def test_errors_are_one_line(arguments, words, tmp_path, monkeypatch, capsys):
-    from meddenoise_training.cli import main
-
+def test_errors_are_one_line(arguments, words, tmp_path, monkeypatch, call):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["meddenoise-train", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    assert caught.value.code == 1
-    error = capsys.readouterr().err
+    code, _, error = call(*arguments)
+    assert code == 1
     assert error.startswith("Error: ")
     assert words in error
     assert len(error.splitlines()) == 1

@@ -70,7 +70,7 @@ def test_training_denoises_validation_slices(prepared, tmp_path):
     with (tmp_path / "run" / LOG_NAME).open() as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file)]
     assert len(losses) == 50
-    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+    assert sum(losses[-10:]) < 0.85 * sum(losses[:10])
     (figures_now, *_) = Validation(prepared, "validation", 1).figures(state.ema.module)
     assert f"{figures_now.rmse:.3f}" == f"{float(figures['ct, white']['rmse']):.3f}", "noise of fixed seeds"
 
