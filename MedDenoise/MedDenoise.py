@@ -55,11 +55,12 @@ difference.</p>
 <p>Developed by the MedDenoise contributors. The model cards name the CT collections that the models were trained on,
 with their licences.</p>
 """)
-        slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", onStartupCompleted)
 
 
-def registerSampleData() -> None:
-    """Add the sample volumes to the module Sample Data."""
+def onStartupCompleted() -> None:
+    """Make known what must be known before the panel is opened: sample volumes, and the layout that scenes may name."""
+    compare.registerLayout()
     sample_data.register(Path(__file__).absolute().parent / "Resources" / "Icons")
 
 
@@ -386,11 +387,13 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _showError(self, error: Exception) -> None:
         import traceback
 
+        from meddenoise.errors import MedDenoiseError
+
         self.ui.statusLabel.text = str(error)
-        cause = error.__cause__ or error
-        slicer.util.errorDisplay(
-            str(error), windowTitle=_("MedDenoise"), detailedText="".join(traceback.format_exception(cause))
-        )
+        details = {}
+        if error.__cause__ is not None or not isinstance(error, MedDenoiseError):  # for a report, not for the user
+            details["detailedText"] = "".join(traceback.format_exception(error))
+        slicer.util.errorDisplay(str(error), windowTitle=_("MedDenoise"), **details)
 
 
 def _duration(seconds: float) -> str:

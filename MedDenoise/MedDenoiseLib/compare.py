@@ -36,6 +36,15 @@ LAYOUT_DESCRIPTION = (
 COLOURS_NAME = "MedDenoise difference"
 
 
+def registerLayout() -> None:
+    """Tell Slicer's layout manager of the layout; a scene that was saved with it can be opened from then on."""
+    layoutManager = slicer.app.layoutManager()
+    if layoutManager is not None:
+        layoutNode = layoutManager.layoutLogic().GetLayoutNode()
+        if layoutNode is not None and not layoutNode.IsLayoutDescription(LAYOUT):
+            layoutNode.AddLayoutDescription(LAYOUT, LAYOUT_DESCRIPTION)
+
+
 class Comparison(VTKObservationMixin):
     """The comparison on the screen; one at a time."""
 
@@ -51,9 +60,7 @@ class Comparison(VTKObservationMixin):
         if layoutManager is None:
             return
         with slicer.util.RenderBlocker():
-            layoutNode = layoutManager.layoutLogic().GetLayoutNode()
-            if not layoutNode.IsLayoutDescription(LAYOUT):
-                layoutNode.AddLayoutDescription(LAYOUT, LAYOUT_DESCRIPTION)
+            registerLayout()
             layoutManager.setLayout(LAYOUT)
             labels = (_("Input"), _("Denoised"), _("Difference"))
             shown = (inputVolume, outputVolume, differenceVolume)

@@ -93,6 +93,8 @@ class Run:
                 self._finish(event.result)
             elif isinstance(event, Failed):
                 self.error = event.error
+                if event.details:
+                    self.error.__cause__ = RuntimeError(event.details)
                 self._end()
 
     def wait(

@@ -410,6 +410,13 @@ class QSlicerScriptedLoadableModuleWidget(QMRMLWidget):
         self._entered = False
         getattr(self._python, "exit", lambda: None)()
 
+    def reload(self) -> None:
+        """Instantiate the module's widget class anew, from the source in sys.modules, and set it up."""
+        widget_class = getattr(sys.modules[self._module.name], f"{self._module.name}Widget")
+        self._python = widget_class(wrap(self))
+        setattr(slicer.modules, f"{self._module.name}Widget", self._python)
+        self._python.setup()
+
     isEntered = QtCore.Property(bool, lambda self: self._entered)
     moduleName = QtCore.Property(str, lambda self: self._module.name)
 
@@ -421,10 +428,7 @@ def create_module_panel(module: Any) -> Any:
     and only then the panel gets the scene.
     """
     panel = QSlicerScriptedLoadableModuleWidget(module)
-    widget_class = getattr(sys.modules[module.name], f"{module.name}Widget")
-    panel._python = widget_class(wrap(panel))
-    setattr(slicer.modules, f"{module.name}Widget", panel._python)
-    panel._python.setup()
+    panel.reload()
     panel.setMRMLScene(slicer.mrmlScene)
     return wrap(panel)
 
@@ -440,5 +444,5 @@ def declare_widgets() -> None:
     slicer.qMRMLWidget = declare(QMRMLWidget, "mrmlScene setMRMLScene", name="qMRMLWidget")
     slicer.qMRMLNodeComboBox = declare(QMRMLNodeComboBox, NODE_COMBO_BOX_METHODS, name="qMRMLNodeComboBox")
     slicer.qSlicerScriptedLoadableModuleWidget = declare(
-        QSlicerScriptedLoadableModuleWidget, "self enter exit", name="qSlicerScriptedLoadableModuleWidget"
+        QSlicerScriptedLoadableModuleWidget, "self enter exit reload", name="qSlicerScriptedLoadableModuleWidget"
     )
