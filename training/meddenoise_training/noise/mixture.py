@@ -33,8 +33,9 @@ def draw_noise(
 ) -> NoiseDraw:
     """Draw noise for a batch of patches.
 
-    A target with noise of its own never gets less added than ``config.over_own_noise`` times that: the network would
-    be taught to keep what it should remove. Only noise-free targets also get next to none.
+    A target with noise of its own gets at least ``config.over_own_noise`` times that added (as far as the range of SD
+    goes; very noisy ones its upper half), or the network would be taught to keep what it should remove. Only noise-free
+    targets also get next to none.
 
     :param target_sd: (n,) noise that the targets carry already, HU; 0 where they are noise-free.
     """
