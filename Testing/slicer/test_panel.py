@@ -248,8 +248,11 @@ class Runs(Panel):
         other.ui.weightsPathLineEdit.currentPath = model() if model().endswith(".safetensors") else ""
         other.ui.denoiseButton.click()
         waitUntil(lambda: other.ui.progressBar.maximum == LONG[0])
+        child = other.logic._client._child
+        self.assertFalse(child.has_ended())
         other.cleanup()
         other.parent.hide()
+        self.assertTrue(child.has_ended())
         slicer.app.processEvents()
         self.assertEqual(self.volumes(), ["CT"])
 
@@ -275,6 +278,27 @@ class Strength(Panel):
             waitUntil(lambda: self.output.GetAttribute("MedDenoise.strength") == f"{percent / 100:g}")  # noqa: B023
             np.testing.assert_array_equal(self.values(), blend(self.array, full, percent / 100))
         self.assertFalse(np.array_equal(full, self.array))
+
+    def test_slider_moved_during_the_run(self) -> None:
+        from meddenoise.strength import blend
+
+        full = self.values()
+        self.ui.denoiseButton.click()
+        self.ui.strengthSlider.value = 25
+        waitUntil(lambda: not self.running())
+        np.testing.assert_array_equal(self.values(), blend(self.array, full, 0.25))
+
+    def test_difference_follows_the_slider(self) -> None:
+        from MedDenoiseLib import compare
+
+        self.ui.compareButton.click()
+        difference = self.output.GetNodeReference(compare.DIFFERENCE)
+        before = slicer.util.arrayFromVolume(difference).copy()
+        self.ui.strengthSlider.value = 50
+        waitUntil(lambda: self.output.GetAttribute("MedDenoise.strength") == "0.5")
+        after = slicer.util.arrayFromVolume(difference)
+        np.testing.assert_array_equal(after, self.array - self.values())
+        self.assertFalse(np.array_equal(after, before))
 
     def test_changed_input_disables_the_slider(self) -> None:
         slicer.util.arrayFromVolume(self.source)[0, 0, 0] = 7
