@@ -362,9 +362,9 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         output = parameters.outputVolume if parameters is not None else None
         isResult = parameters is not None and volumes.isResultOf(output, parameters.inputVolume)
         self.ui.compareButton.enabled = isResult
-        held = self.logic.strengthControl.holds(output)
-        strengthProblem = self.logic.strengthControl.problem(output) if held else ""
-        self.ui.strengthSlider.enabled = not strengthProblem
+        strengthProblem = self.logic.strengthControl.problem(output) if isResult else ""
+        # A result that was not made in this session (a scene that was opened): the slider is for the next run.
+        self.ui.strengthSlider.enabled = not (strengthProblem and self.logic.strengthControl.holds(output))
         self.ui.statusLabel.text = problem or strengthProblem
 
     def _showProgress(self) -> None:

@@ -309,6 +309,14 @@ class Strength(Panel):
         self.assertFalse(self.ui.strengthSlider.enabled)
         np.testing.assert_array_equal(self.values(), before)
 
+    def test_result_of_another_session(self) -> None:
+        self.widget.logic.close()  # forgets the full-strength results, as the end of Slicer does
+        before = self.values()
+        self.ui.strengthSlider.value = 20
+        waitUntil(lambda: self.ui.statusLabel.text == "The strength takes effect when you denoise.")
+        self.assertTrue(self.ui.strengthSlider.enabled)
+        np.testing.assert_array_equal(self.values(), before)
+
     def test_strength_chosen_before_the_run(self) -> None:
         from meddenoise.strength import blend
 
