@@ -58,6 +58,7 @@ def save_weights(path: str | Path, network: ResidualAutoencoder, card: ModelCard
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         save_file(tensors, beside, metadata={CARD_KEY: card.to_json()})
+        beside.chmod(0o644)  # safetensors writes for its maker alone; an installed model is everybody's
         beside.replace(path)
     except Exception as error:
         beside.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,8 @@ def test_what_was_saved_comes_back(tiny_weights: Path, tmp_path: Path) -> None:
         assert torch.equal(again.network.state_dict()[name], tensor)
     assert not again.network.training
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again.safetensors"]
+    if sys.platform != "win32":
+        assert (tmp_path / "again.safetensors").stat().st_mode & 0o777 == 0o644
 
 
 def with_metadata(weights: Path, path: Path, **changes: object) -> Path:
