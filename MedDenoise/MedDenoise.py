@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import qt
+import slicer
 import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -22,8 +23,6 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
-
-import slicer
 
 # Reload runs this file anew, but not what it imports: drop the old parts, so that all of the code is the new one.
 if "MedDenoiseLib" in sys.modules:
@@ -76,6 +75,7 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode: MedDenoiseParameterNode | None = None
         self._guiTag: int | None = None
         self._run: run.Run | None = None
+        self._observedInput: Any = None
         self._comparison = compare.Comparison()
         ScriptedLoadableModuleWidget.__init__(self, parent)  # last: without a parent it calls setup
 
@@ -129,6 +129,7 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.close()
         self._comparison.stop()
         self.setParameterNode(None)
+        self._observeInput(None)
         self.removeObservers()
 
     def enter(self) -> None:
@@ -165,6 +166,7 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _onSceneStartClose(self, caller: Any, event: Any) -> None:
         self.setParameterNode(None)
+        self._observeInput(None)
         self._strengthTimer.stop()
         self._comparison.stop()
         self.logic.strengthControl.clear()
@@ -188,11 +190,26 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     # What the user changes
 
+    def _observeInput(self, node: Any) -> None:
+        """Follow the voxels of the input: they may come after it was chosen, and change after it was denoised."""
+        # Not ImageDataModifiedEvent: slicer.util.arrayFromVolumeModified invokes this one alone.
+        event = vtk.vtkCommand.ModifiedEvent
+        if self._observedInput is not None:
+            self.removeObserver(self._observedInput, event, self._onInputModified)
+        self._observedInput = node
+        if node is not None:
+            self.addObserver(node, event, self._onInputModified)
+
+    def _onInputModified(self, caller: Any, event: Any) -> None:
+        self._showState()
+
     def _onParameterNodeModified(self, caller: Any = None, event: Any = None) -> None:
         """Show the parameters that have no ready-made binding, and whether denoising is possible."""
         parameters = self._parameterNode
         if parameters is None:
             return
+        if parameters.inputVolume is not self._observedInput:
+            self._observeInput(parameters.inputVolume)
         output = parameters.outputVolume
         isResult = output is not None and output.GetNodeReferenceID(volumes.SOURCE) is not None
         if self._run is None and isResult and not volumes.isResultOf(output, parameters.inputVolume):

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import vtk
-
 import slicer
+import vtk
 
 # The child inherits it: tiny slices on several threads crawl where other programs want the processor, too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

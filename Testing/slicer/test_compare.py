@@ -6,9 +6,8 @@ import unittest
 from typing import Any
 
 import numpy as np
-from scene_support import addCT, noisyArray
-
 import slicer
+from scene_support import addCT, noisyArray
 
 
 def pair(dtype: Any = np.int16) -> tuple[Any, Any]:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from scene_support import addCT, denoisedByEngine, model, noisyArray
-
 import slicer
+from scene_support import addCT, denoisedByEngine, model, noisyArray
 
 
 class Process(unittest.TestCase):

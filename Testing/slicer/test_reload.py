@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 import unittest
 
-from scene_support import addCT, model, noisyArray, waitUntil
-
 import slicer
+from scene_support import addCT, model, noisyArray, waitUntil
 
 PARTS = ("MedDenoise", "MedDenoiseLib", "meddenoise")
 

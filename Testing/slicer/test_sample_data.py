@@ -6,9 +6,8 @@ import unittest
 from pathlib import Path
 
 import numpy as np
-import vtk
-
 import slicer
+import vtk
 
 
 class Samples(unittest.TestCase):

@@ -6,10 +6,9 @@ import unittest
 from typing import Any
 
 import numpy as np
+import slicer
 import vtk
 from scene_support import addCT, noisyArray
-
-import slicer
 
 
 def result(array: np.ndarray) -> Any:
