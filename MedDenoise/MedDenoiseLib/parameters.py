@@ -3,10 +3,9 @@
 import enum
 from typing import Annotated
 
+from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
-
-from slicer import vtkMRMLScalarVolumeNode
 
 
 class Device(enum.Enum):

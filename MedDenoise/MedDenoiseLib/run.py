@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import slicer
 from slicer.i18n import tr as _
 
-import slicer
 from MedDenoiseLib import volumes
 
 if TYPE_CHECKING:

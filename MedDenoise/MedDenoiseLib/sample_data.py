@@ -6,9 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from slicer.i18n import tr as _
-
 import slicer
+from slicer.i18n import tr as _
 
 CATEGORY = "MedDenoise"
 NOISY, CLEAN = "NoisyAbdomen", "NoiseFreeAbdomen"

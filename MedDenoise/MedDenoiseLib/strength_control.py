@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import slicer
 from slicer.i18n import tr as _
 
-import slicer
 from MedDenoiseLib import volumes
 
 if TYPE_CHECKING:

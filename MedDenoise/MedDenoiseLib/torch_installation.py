@@ -11,9 +11,8 @@ import importlib.util
 import shutil
 from typing import Any
 
-from slicer.i18n import tr as _
-
 import slicer
+from slicer.i18n import tr as _
 
 #: Key in the application's settings: path of another Python interpreter that denoises (a native arm64 Python on a Mac,
 #: a conda environment); it needs torch, safetensors and NumPy. Empty: Slicer's own.

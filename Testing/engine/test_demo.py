@@ -60,7 +60,7 @@ def phantom() -> Phantom:
 def test_demo_leaves_its_results_and_nothing_else(results: Path) -> None:
     names = {path.name for path in results.iterdir()}
     assert names == {*demo.RESULTS, "dicom", "mine.txt"}
-    assert (results / "mine.txt").read_text() == "not the demo's"
+    assert (results / "mine.txt").read_text(encoding="utf-8") == "not the demo's"
 
 
 def test_denoised_volume_lies_where_the_dicom_series_lies(results: Path) -> None:
@@ -73,7 +73,7 @@ def test_denoised_volume_lies_where_the_dicom_series_lies(results: Path) -> None
 
 
 def test_figures_are_those_of_the_volumes(results: Path) -> None:
-    figures = json.loads((results / "figures.json").read_text())
+    figures = json.loads((results / "figures.json").read_text(encoding="utf-8"))
     truth = numerical_abdomen(slices=6, size=96)
     denoised = read_volume(results / "denoised.nrrd").array
     body = truth.hu > -200
@@ -84,7 +84,7 @@ def test_figures_are_those_of_the_volumes(results: Path) -> None:
     inside = truth.labels == truth.organs["liver"]
     assert liver["denoised"] == pytest.approx((denoised[inside].astype(float) - truth.hu[inside]).mean())
     assert figures["run"]["model"].endswith("tiny.safetensors")
-    assert "| liver (HU) |" in (results / "figures.md").read_text()
+    assert "| liver (HU) |" in (results / "figures.md").read_text(encoding="utf-8")
 
 
 def test_pictures_are_slice_views_the_right_way_round(results: Path) -> None:

@@ -228,7 +228,7 @@ def test_threads_of_an_earlier_job_do_not_stay(tiny_weights: Path, tmp_path: Pat
     with WorkerClient(python=as_worker(tmp_path, code), environment=environment) as client:
         for threads in (None, 2, None):
             client.denoise(volume_of(), model=tiny_weights, device="cpu", threads=threads)
-    assert (tmp_path / "threads").read_text().split() == ["1", "2", "1"]
+    assert (tmp_path / "threads").read_text(encoding="utf-8").split() == ["1", "2", "1"]
 
 
 def test_warnings_on_the_input_come_with_the_result(warm_client: WorkerClient, tiny_weights: Path) -> None:
@@ -455,7 +455,7 @@ def test_nonsense_on_the_pipe_is_one_clear_error(tmp_path: Path, code: str, sent
         failure = failure_of(client)
         assert isinstance(failure.error, WorkerError)
         assert sentence in str(failure.error)
-        assert is_gone(int((tmp_path / "pid").read_text()))  # already now, not only after close
+        assert is_gone(int((tmp_path / "pid").read_text(encoding="utf-8")))  # already now, not only after close
 
 
 def test_a_result_that_is_too_short_is_refused(tmp_path: Path) -> None:
@@ -663,7 +663,9 @@ def test_an_idle_child_ends_and_the_next_job_starts_another() -> None:
 
 
 def test_a_job_that_crosses_the_farewell_of_an_idle_child_goes_to_another(tiny_weights: Path, tmp_path: Path) -> None:
-    farewell = as_worker(tmp_path, SAY_READY + "print(encode(IdleMessage()).decode(), end='')").read_text()
+    farewell = as_worker(tmp_path, SAY_READY + "print(encode(IdleMessage()).decode(), end='')").read_text(
+        encoding="utf-8"
+    )
     once = tmp_path / "once"
     script = farewell.replace("exec", f'[ -e "{once}" ] && exec "$PYTHON" "$@"\ntouch "{once}"\nexec')
     with WorkerClient(python=as_python(tmp_path, script)) as client:

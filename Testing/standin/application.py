@@ -13,9 +13,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import vtk
-
 import slicer
+import vtk
 
 from .refusal import not_known
 

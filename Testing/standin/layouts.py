@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import slicer
 import vtk
 from PySide6 import QtCore, QtWidgets
-
-import slicer
 
 from .application import Application, SignalSource, observe_nodes
 from .pythonqt import declare, wrap

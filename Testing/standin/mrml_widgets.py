@@ -14,10 +14,9 @@ import weakref
 from typing import Any, ClassVar
 
 import shiboken6
+import slicer
 import vtk
 from PySide6 import QtCore, QtWidgets
-
-import slicer
 
 from .application import observe_nodes
 from .ctk_widgets import CtkComboBox

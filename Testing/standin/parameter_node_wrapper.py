@@ -18,9 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import vtk
-
 import slicer
+import vtk
 
 from .refusal import not_known
 

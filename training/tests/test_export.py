@@ -75,7 +75,7 @@ def test_exported_weights_are_the_averaged_ones_and_carry_their_card(run, card_t
 
 def test_card_can_be_read_by_people(run, card_text, tmp_path):
     sha256 = export(run, tmp_path / "mine.safetensors", card_text)
-    text = (tmp_path / "mine.md").read_text()
+    text = (tmp_path / "mine.md").read_text(encoding="utf-8")
     for words in (
         "not for diagnosis",
         "Never shown a head",

@@ -168,7 +168,7 @@ def test_what_is_left_out_is_named_with_its_reason(archive, write_slice, tmp_pat
 
 
 def test_manifest_keeps_no_identity_but_the_collection(prepared):
-    text = (prepared / "manifest.json").read_text()
+    text = (prepared / "manifest.json").read_text(encoding="utf-8")
     assert "HOSPITAL" not in text
     assert '"1.1"' not in text, "nor a series UID"
     train: list[Slice] = read_manifest(prepared).splits["train"]

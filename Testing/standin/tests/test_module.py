@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import qt
-
 import slicer
+
 import standin
 
 MODULE = """

@@ -10,10 +10,10 @@ import ctk
 import numpy as np
 import pytest
 import qt
+import slicer
 from slicer.parameterNodeWrapper import Choice, Decimals, Default, Minimum, WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-import slicer
 import standin
 
 

@@ -8,8 +8,8 @@ import time
 import ctk
 import pytest
 import qt
-
 import slicer
+
 import standin
 from standin.pythonqt import ModalDialogError
 
