@@ -182,6 +182,8 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _onNodeAboutToBeRemoved(self, caller: Any, event: Any, node: Any) -> None:
         self.logic.strengthControl.forget(node.GetID())
+        if self._observedInput is not None and self._observedInput.GetID() == node.GetID():
+            self._observeInput(None)  # or the volume would stay in memory for this reference alone
         # The selector would go on to the volume listed before, most likely the input.
         parameters = self._parameterNode
         output = parameters.outputVolume if parameters is not None else None

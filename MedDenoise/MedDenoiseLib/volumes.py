@@ -132,7 +132,7 @@ def deliver(
     """
     with slicer.util.RenderBlocker():
         if outputVolume is None:
-            outputVolume = _newVolume(inputVolume, _("{name} denoised").format(name=inputVolume.GetName()))
+            outputVolume = volumeLike(inputVolume, _("{name} denoised").format(name=inputVolume.GetName()))
         else:
             _placeAs(inputVolume, outputVolume)
         with slicer.util.NodeModify(outputVolume):
@@ -152,10 +152,6 @@ def deliver(
 
 def volumeLike(inputVolume: Any, name: str) -> Any:
     """Return a new volume node without voxels: grid, transform, display and place in the hierarchy of another."""
-    return _newVolume(inputVolume, name)
-
-
-def _newVolume(inputVolume: Any, name: str) -> Any:
     volume = slicer.modules.volumes.logic().CloneVolumeWithoutImageData(slicer.mrmlScene, inputVolume, name)
     _forgetOrigin(volume)
     _copyMeaning(inputVolume, volume)
