@@ -135,18 +135,20 @@ def test_what_counts_as_out_of_memory(error: Exception, expected: bool) -> None:
     assert is_out_of_memory(error) is expected
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_peak_memory_beyond_torch_input_and_output(tiny_weights: Path) -> None:
     script = (
-        "import resource, sys, torch, numpy as np; from meddenoise import Denoiser\n"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"
+        "import re, sys, torch, numpy as np; from pathlib import Path; from meddenoise import Denoiser\n"
+        # Not getrusage: its peak begins with that of the process which started this one.
+        "peak = lambda: 1024 * int(re.search('VmHWM:\\\\s+(\\\\d+)', Path('/proc/self/status').read_text())[1])\n"
         "volume = np.full((100, 512, 512), 40, np.int16); output = np.ones_like(volume)\n"
         "before = peak(); Denoiser(sys.argv[1], device='cpu').denoise(volume, output=output); print(peak() - before)"
     )
     run = subprocess.run(
         [sys.executable, "-c", script, str(tiny_weights)], capture_output=True, text=True, check=True, timeout=200
     )
-    # A float32 copy of this volume alone would be 105 MB more than the volume; the limit of the project is 500 MB.
-    assert int(run.stdout) < 250e6
+    # 40 to 60 MB are the network and its working memory; a float32 copy of this volume would be 105 MB more.
+    assert int(run.stdout) < 120e6
 
 
 def test_read_only_and_non_contiguous_input(denoiser: Denoiser) -> None:
