@@ -144,7 +144,8 @@ def _training(steps: int, config: Config, manifest: Manifest) -> dict[str, Any]:
         f"weights averaged (EMA {fit.ema_decay}); seed {fit.seed}",
         "noise": f"SD {noise.sd_low} to {noise.sd_high} HU (log-uniform, at least {noise.over_own_noise} times the "
         f"target's own), {noise.white_share:.0%} white, else correlated with mean frequencies of {low} to {high} "
-        f"cycles/pixel; {noise.clean_share:.0%} of the noise-free targets get less than {noise.sd_low} HU",
+        f"cycles/pixel and streaks in any direction (anisotropy up to {noise.anisotropy}); {noise.clean_share:.0%} of "
+        f"the noise-free targets get less than {noise.sd_low} HU",
         "targets": f"scanned slices, the cleanest most often, thin ones averaged up to {manifest.slab_mm} mm; "
         f"{data.synthetic_share:.0%} of the patches from noise-free synthetic slices (dead leaves)",
         **_ranges(manifest),
@@ -196,8 +197,9 @@ def _figures(network: ResidualAutoencoder, prepared: Path, manifest: Manifest) -
     figures: dict[str, Any] = {
         "conditions": f"Means over up to {_FIGURE_SLICES} slices of each kind, from its cleaner half. Added noise of "
         f"{NOISE_SD_HU:.0f} HU: white; smooth and sharp, as a smooth and a sharp kernel leave it (mean frequencies of "
-        f"{SMOOTH[0]} and {SHARP[0]} cycles/pixel); or none. RMSE over the slice, PSNR in the window C50/W400, bias "
-        "within the body. The scans that results are compared with carry noise of their own."
+        f"{SMOOTH[0]} and {SHARP[0]} cycles/pixel); streaked: smooth, with streaks from side to side; or none. RMSE "
+        "over the slice, PSNR in the window C50/W400, bias within the body. The scans that results are compared with "
+        "carry noise of their own."
     }
     for split in ("validation", "test"):
         if manifest.splits[split]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from meddenoise.intensity import from_network, to_network
 from meddenoise.metrics import ABDOMEN, bias, psnr, rmse
 from meddenoise_training.manifest import open_slices, read_manifest
-from meddenoise_training.noise.correlated import SHARP, SMOOTH, alike, correlated_noise
+from meddenoise_training.noise.correlated import SHARP, SMOOTH, STREAKED, Kernel, alike, correlated_noise
 from meddenoise_training.noise.gaussian import gaussian_noise
 
 Noise = Callable[[int, int, torch.Generator], Tensor]
@@ -80,7 +80,7 @@ def _white(height: int, width: int, generator: torch.Generator) -> Tensor:
     return gaussian_noise(torch.tensor([NOISE_SD_HU]), height, width, generator)
 
 
-def _shaped(kernel: tuple[float, float, float]) -> Noise:
+def _shaped(kernel: Kernel) -> Noise:
     kernels = alike(kernel, 1)
     return lambda height, width, generator: correlated_noise(
         torch.tensor([NOISE_SD_HU]), kernels, height, width, generator
@@ -95,6 +95,7 @@ _NOISES: dict[str, Noise] = {
     "white": _white,
     "smooth": _shaped(SMOOTH),
     "sharp": _shaped(SHARP),
+    "streaked": _shaped(STREAKED),
     "none": _none,
 }
 

@@ -69,7 +69,7 @@ def test_exported_weights_are_the_averaged_ones_and_carry_their_card(run, card_t
         "ct, sharp",
         "synthetic, none",
     }
-    assert {f["name"] for f in card.figures["test"]} == {"ct, white", "ct, smooth", "ct, sharp"}
+    assert {f["name"] for f in card.figures["test"]} == {"ct, white", "ct, smooth", "ct, sharp", "ct, streaked"}
     assert all(f["rmse_before"] == pytest.approx(25, abs=1) for f in card.figures["test"])
 
 

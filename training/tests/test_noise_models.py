@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from meddenoise_training.config import NoiseConfig
-from meddenoise_training.noise.correlated import SHARP, SMOOTH, alike, correlated_noise, cutoff_for, spectrum
+from meddenoise_training.noise.correlated import SHARP, SMOOTH, STREAKED, alike, correlated_noise, cutoff_for, spectrum
 from meddenoise_training.noise.gaussian import gaussian_noise
 from meddenoise_training.noise.mixture import draw_noise
 
@@ -34,7 +34,7 @@ def radial_nps(noise: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     return (edges[1:] + edges[:-1]) / 2, profile
 
 
-@pytest.mark.parametrize("kernel", [WHITE, SMOOTH, SHARP])
+@pytest.mark.parametrize("kernel", [WHITE, SMOOTH, SHARP, STREAKED])
 @pytest.mark.parametrize("shape", [(128, 128), (65, 90), (301, 6)])
 def test_sd_is_the_one_asked_patch_by_patch(kernel, shape):
     sd = torch.tensor([5.0, 25.0, 60.0]).repeat_interleave(20)
@@ -57,10 +57,37 @@ def test_spectra_are_those_measured_in_low_dose_ct(kernel, mean, peak, tolerance
         assert nps[0] < 0.3 * nps.max(), "the ramp of filtered back projection leaves little at zero"
 
 
+def power_by_direction(noise: torch.Tensor) -> np.ndarray:
+    """Return the power of eight sectors of directions, from 0 (along i) over a right angle (along j), mean 1."""
+    power = (np.abs(np.fft.fft2(noise[:, 0].numpy())) ** 2).mean(axis=0)
+    fy, fx = np.fft.fftfreq(power.shape[0])[:, None], np.fft.fftfreq(power.shape[1])[None, :]
+    sector = np.floor(np.degrees(np.arctan2(fy, fx)) % 180 / 22.5).astype(int)
+    band = (np.hypot(fy, fx) > 0.08) & (np.hypot(fy, fx) < 0.35)
+    profile = np.array([power[band & (sector == s)].mean() for s in range(8)])
+    return profile / profile.mean()
+
+
+def test_streaks_are_those_of_an_abdomens_projections():
+    from meddenoise.phantom import numerical_abdomen
+    from meddenoise_training.noise.projection import LowDose, low_dose_noise
+
+    hu = torch.from_numpy(numerical_abdomen(slices=3, size=256).hu[1:2].astype(np.float32))
+    field = low_dose_noise(hu, 1.5, LowDose(views=360), seeded())[0]
+    liver = torch.stack([field[y : y + 32, x : x + 32] for y in (92, 108, 124) for x in (40, 52, 64)])
+    projected = power_by_direction((liver - liver.mean(dim=(1, 2), keepdim=True)).unsqueeze(1))
+    ours = power_by_direction(noise_of(STREAKED, torch.full((64,), 20.0), 128, 128, seeded()))
+    assert projected[3:5].min() > 4 * projected[[0, 7]].max(), "the projections leave streaks from side to side"
+    assert ours[3:5].min() > 4 * ours[[0, 7]].max()
+    assert ours[[0, 7]].mean() == pytest.approx(projected[[0, 7]].mean(), abs=0.2)
+    np.testing.assert_allclose(
+        power_by_direction(noise_of(SMOOTH, torch.full((64,), 20.0), 128, 128, seeded())), 1, atol=0.1
+    )
+
+
 @pytest.mark.parametrize("mean", [0.1, 0.2, 0.3, 0.4])
 @pytest.mark.parametrize("order", [1.5, 8.0])
 def test_cutoff_gives_the_mean_frequency(mean, order):
-    kernels = alike((mean, order, 4.0), 1)
+    kernels = alike((mean, order, 4.0, 0.0, 0.0), 1)
     f = torch.linspace(0, 0.5, 2001)[1:]
     s = spectrum(f, cutoff_for(kernels), kernels.order, kernels.ramp)
     assert float((f * s).sum() / s.sum()) == pytest.approx(mean, rel=0.02)
@@ -68,7 +95,7 @@ def test_cutoff_gives_the_mean_frequency(mean, order):
 
 def test_mean_frequency_beyond_the_ramp_is_refused():
     with pytest.raises(ValueError, match="mean frequency"):
-        cutoff_for(alike((0.34, 2.0, 1.0), 1))
+        cutoff_for(alike((0.34, 2.0, 1.0, 0.0, 0.0), 1))
 
 
 def test_the_same_seed_gives_the_same_noise_and_another_does_not():

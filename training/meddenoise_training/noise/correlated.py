@@ -4,10 +4,15 @@ The spectrum is ``S(f) = f^ramp * exp(-(f / cutoff)^order)``: the ramp of filter
 reconstruction kernel. With ramp 1 and order 2 a mean frequency of 0.195 cycles/pixel puts the peak at 0.156, as in
 quarter-dose abdomen CT with a smooth body kernel; ramp 0.86, order 8, a mean of 0.32 put it at 0.45, as a sharp one.
 The engine's ``add_correlated_noise`` draws from one such family; training needs more shapes than one, and batches.
+
+In a body that is wider than deep the rays from the side carry most of the noise, which leaves streaks along them: the
+spectrum is multiplied by ``exp(a * cos(2 * (angle - direction)))``. At a quarter of the dose and without modulation of
+the tube current the projections of an abdomen give up to 17 times the power in one direction, ``a`` = 1.4.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -23,19 +28,25 @@ class Kernels:
     :param mean_frequency: of the 1-D radial NPS between 0 and Nyquist, cycles/pixel.
     :param order: how steeply the spectrum falls beyond its cutoff: 2 smooth, 8 sharp.
     :param ramp: power of the rise from zero: about 1 that of filtered back projection, more where edges are enhanced.
+    :param anisotropy: ``a`` above; 0 alike in all directions.
+    :param direction: of the frequencies that have most power (across the streaks), radians.
     """
 
     mean_frequency: Tensor
     order: Tensor
     ramp: Tensor
+    anisotropy: Tensor
+    direction: Tensor
 
 
-#: Mean frequency, order and ramp of a smooth and of a sharp body kernel at pixels of about 0.75 mm.
-SMOOTH = (0.195, 2.0, 1.0)
-SHARP = (0.32, 8.0, 0.86)
+Kernel = tuple[float, float, float, float, float]
+#: A smooth and a sharp body kernel at pixels of about 0.75 mm, and the smooth one with streaks from side to side.
+SMOOTH: Kernel = (0.195, 2.0, 1.0, 0.0, 0.0)
+SHARP: Kernel = (0.32, 8.0, 0.86, 0.0, 0.0)
+STREAKED: Kernel = (0.195, 2.0, 1.0, 1.4, math.pi / 2)
 
 
-def alike(kernel: tuple[float, float, float], count: int) -> Kernels:
+def alike(kernel: Kernel, count: int) -> Kernels:
     """Return the same kernel for each of ``count`` patches."""
     return Kernels(*(torch.full((count,), value) for value in kernel))
 
@@ -51,6 +62,8 @@ def correlated_noise(sd: Tensor, kernels: Kernels, height: int, width: int, gene
     fx = torch.fft.rfftfreq(width).view(1, 1, -1)
     order, ramp = kernels.order.view(-1, 1, 1), kernels.ramp.view(-1, 1, 1)
     power = spectrum(torch.sqrt(fy**2 + fx**2), cutoff_for(kernels).view(-1, 1, 1), order, ramp)
+    anisotropy, direction = kernels.anisotropy.view(-1, 1, 1), kernels.direction.view(-1, 1, 1)
+    power = power * torch.exp(anisotropy * torch.cos(2 * (torch.atan2(fy, fx) - direction)))
     # The half spectrum of a real image stands for each column twice, but for the first and, in even widths, the last.
     twice = torch.full((width // 2 + 1,), 2.0)
     twice[0] = 1.0

@@ -61,7 +61,8 @@ def _draw_kernels(uniform: Callable[[float, float], Tensor], config: NoiseConfig
     order = torch.exp(uniform(math.log(config.order[0]), math.log(config.order[1])))
     # Kernels sharper in the mean than their ramp enhance edges: a steeper rise, with 0.3 to spare for the fall.
     reaching = (2 * mean / NYQUIST - 1) / (1 - mean / NYQUIST)
-    return Kernels(mean, order, torch.maximum(uniform(0.8, 1.5), reaching + 0.3))
+    ramp = torch.maximum(uniform(0.8, 1.5), reaching + 0.3)
+    return Kernels(mean, order, ramp, uniform(0, config.anisotropy), uniform(0, math.pi))
 
 
 def _sd_map(n: int, height: int, width: int, strength: float, generator: torch.Generator) -> Tensor:
