@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 DISCLAIMER = "Research use only, not for diagnosis."
 SHA256_PREFIX = 12
-#: Of a smooth body kernel at pixels of about 0.75 mm, cycles/pixel.
-DEFAULT_MEAN_FREQUENCY = 0.2
 
 
 class _Commands(TyperGroup):
@@ -197,13 +195,13 @@ def add_noise(
         raise typer.BadParameter("it shapes correlated noise; add --correlated.", param_hint="--mean-frequency")
     output = _checked_paths(input, output, overwrite)
     from meddenoise import read_volume, write_volume
-    from meddenoise.noise import add_correlated_noise, add_gaussian_noise
+    from meddenoise.noise import SMOOTH_KERNEL_MEAN_FREQUENCY, add_correlated_noise, add_gaussian_noise
 
     _note(quiet, f"Reading {input}")
     volume = read_volume(input, series_uid=series)
     facts = {"noise": "white", "sd": f"{sd:g}", "seed": str(seed)}
     if correlated:
-        frequency = DEFAULT_MEAN_FREQUENCY if mean_frequency is None else mean_frequency
+        frequency = SMOOTH_KERNEL_MEAN_FREQUENCY if mean_frequency is None else mean_frequency
         facts |= {"noise": "correlated", "mean_frequency": f"{frequency:g}"}
         volume.array = add_correlated_noise(volume.array, sd, seed=seed, mean_frequency=frequency)
     else:

@@ -18,6 +18,8 @@ Field = npt.NDArray[np.float64]
 
 #: Mean frequencies that :func:`kernel_nps` can shape, cycles/pixel: from very smooth to sharper than any body kernel.
 MEAN_FREQUENCIES = (0.10, 0.40)
+#: Of a smooth body kernel at pixels of about 0.75 mm, cycles/pixel.
+SMOOTH_KERNEL_MEAN_FREQUENCY = 0.2
 _NYQUIST = 0.5
 #: Up to here the kernel's own shape, from here to Nyquist a smooth end: with it a sharp kernel (mean 0.32) peaks at
 #: 0.44; 0.45 was measured.
@@ -45,7 +47,9 @@ def add_gaussian_noise(volume: Any, sd: float, *, seed: int) -> Array:
     return _with_noise(volume, sd, seed, lambda shape, rng: rng.standard_normal(shape))
 
 
-def add_correlated_noise(volume: Any, sd: float, *, seed: int, mean_frequency: float = 0.2) -> Array:
+def add_correlated_noise(
+    volume: Any, sd: float, *, seed: int, mean_frequency: float = SMOOTH_KERNEL_MEAN_FREQUENCY
+) -> Array:
     """Add Gaussian noise with the texture of a CT kernel (:func:`kernel_nps`); in all else :func:`add_gaussian_noise`.
 
     It is stationary, isotropic and independent from slice to slice: no streaks, which come from projections only.

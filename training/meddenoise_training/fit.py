@@ -20,6 +20,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from meddenoise.devices import has_fast_bfloat16
 from meddenoise.errors import InputError
 from meddenoise.intensity import HU_PER_UNIT, METAL_ABOVE_HU, PADDING_BELOW_HU
 from meddenoise.network import seeded_network
@@ -199,17 +200,7 @@ def _precision(wanted: str, accelerator: str) -> str:
     """Choose bfloat16 for the convolutions where the processor multiplies it in hardware, float32 elsewhere."""
     if wanted != "auto":
         return wanted
-    if accelerator == "cuda":
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    return "bf16-mixed" if accelerator == "cpu" and _cpu_has_bfloat16() else "32-true"
-
-
-def _cpu_has_bfloat16() -> bool:
-    try:
-        flags = Path("/proc/cpuinfo").read_text("utf-8")
-    except OSError:  # not Linux
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return "bf16-mixed" if has_fast_bfloat16(accelerator) else "32-true"
 
 
 def _comparable(config: Config) -> dict[str, Any]:
