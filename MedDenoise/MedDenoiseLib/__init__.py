@@ -1,6 +1,8 @@
 """The Slicer side of MedDenoise in pieces, each with one reason to exist.
 
 =====================  ===============================================================================
+panel                  what the user sees and clicks: MedDenoiseWidget
+logic                  denoising for the panel and for scripts: MedDenoiseLogic
 parameters             what the user has chosen, kept in the scene
 run                    one volume on its way through the child process: starts, reports, cancels
 volumes                MRML volume <-> array: checks, geometry, transform, display, hierarchy, provenance

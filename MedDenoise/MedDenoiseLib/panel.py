@@ -1,0 +1,376 @@
+"""The panel: shows the parameter node, starts and cancels runs, says what is going on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
+from slicer.util import VTKObservationMixin
+
+from MedDenoiseLib import compare, run, torch_installation, volumes
+from MedDenoiseLib.logic import MedDenoiseLogic
+from MedDenoiseLib.parameters import MedDenoiseParameterNode
+
+
+class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel: shows the parameter node, starts and cancels runs, says what is going on."""
+
+    #: How often a run is looked at, and how long the strength slider must rest before it takes effect; ms.
+    POLL_INTERVAL, STRENGTH_REST = 50, 60
+
+    def __init__(self, parent: Any = None) -> None:
+        VTKObservationMixin.__init__(self)
+        self.logic: MedDenoiseLogic | None = None
+        self._parameterNode: MedDenoiseParameterNode | None = None
+        self._guiTag: int | None = None
+        self._run: run.Run | None = None
+        self._observedInput: Any = None
+        self._comparison = compare.Comparison()
+        ScriptedLoadableModuleWidget.__init__(self, parent)  # last: without a parent it calls setup
+
+    # Life of the panel
+
+    def setup(self) -> None:
+        """Build the panel; called when the module is opened for the first time."""
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedDenoise.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = MedDenoiseLogic()
+
+        from meddenoise.catalogue import shipped_models
+
+        for model in shipped_models():
+            self.ui.modelComboBox.addItem(model.title, model.name)
+            self.ui.modelComboBox.setItemData(self.ui.modelComboBox.count - 1, model.description, qt.Qt.ToolTipRole)
+        self.ui.pythonPathLineEdit.currentPath = torch_installation.otherPython()
+        self.ui.progressBar.visible = False
+
+        self._pollTimer = qt.QTimer()
+        self._pollTimer.setInterval(self.POLL_INTERVAL)
+        self._pollTimer.connect("timeout()", self._onPoll)
+        self._strengthTimer = qt.QTimer()
+        self._strengthTimer.setSingleShot(True)
+        self._strengthTimer.setInterval(self.STRENGTH_REST)
+        self._strengthTimer.connect("timeout()", self._onStrengthRested)
+
+        self.ui.modelComboBox.connect("currentIndexChanged(int)", self._onModelChosen)
+        self.ui.weightsPathLineEdit.connect("currentPathChanged(QString)", self._onWeightsFileChosen)
+        self.ui.pythonPathLineEdit.connect("currentPathChanged(QString)", torch_installation.setOtherPython)
+        self.ui.strengthSlider.connect("valueChanged(double)", self._onStrengthMoved)
+        self.ui.compareButton.connect("clicked(bool)", self.onCompareButton)
+        self.ui.denoiseButton.connect("clicked(bool)", self.onDenoiseButton)
+
+        scene = slicer.mrmlScene
+        self.addObserver(scene, slicer.vtkMRMLScene.StartCloseEvent, self._onSceneStartClose)
+        self.addObserver(scene, slicer.vtkMRMLScene.EndCloseEvent, self._onSceneEndClose)
+        self.addObserver(scene, slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self._onNodeAboutToBeRemoved)
+        self.initializeParameterNode()
+
+    def cleanup(self) -> None:
+        """Stop everything; called at exit and before a reload."""
+        self._pollTimer.stop()
+        self._strengthTimer.stop()
+        if self._run is not None:
+            self._run.abandon()
+            self._run = None
+        self.logic.close()
+        self._comparison.stop()
+        self.setParameterNode(None)
+        self._observeInput(None)
+        self.removeObservers()
+
+    def enter(self) -> None:
+        """Show the parameter node; called whenever the module is opened."""
+        self.initializeParameterNode()
+
+    def exit(self) -> None:
+        """Leave the parameter node alone until the module is opened again; a run goes on."""
+        self._disconnectParameterNode()
+
+    def initializeParameterNode(self) -> None:
+        """Take the scene's parameter node; the first volume is chosen when none is."""
+        self.setParameterNode(self.logic.getParameterNode())
+        if self._parameterNode.inputVolume is None:
+            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+                if node.GetClassName() == "vtkMRMLScalarVolumeNode":  # no label maps
+                    self._parameterNode.inputVolume = node
+                    break
+
+    def setParameterNode(self, parameterNode: MedDenoiseParameterNode | None) -> None:
+        """Show another parameter node and follow it; None for none."""
+        self._disconnectParameterNode()
+        self._parameterNode = parameterNode
+        if parameterNode is not None:
+            self._guiTag = parameterNode.connectGui(self.ui)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParameterNodeModified)
+            self._onParameterNodeModified()
+
+    def _disconnectParameterNode(self) -> None:
+        if self._parameterNode is not None and self._guiTag is not None:
+            self._parameterNode.disconnectGui(self._guiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParameterNodeModified)
+            self._guiTag = None
+
+    def _onSceneStartClose(self, caller: Any, event: Any) -> None:
+        self.setParameterNode(None)
+        self._observeInput(None)
+        self._strengthTimer.stop()
+        self._comparison.stop()
+        self.logic.strengthControl.clear()
+
+    def _onSceneEndClose(self, caller: Any, event: Any) -> None:
+        if self._isOpen():
+            self.initializeParameterNode()
+
+    def _isOpen(self) -> bool:
+        """Return whether the user has this module open; a panel without Slicer's module panel around it always is."""
+        return getattr(self.parent, "isEntered", True)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeAboutToBeRemoved(self, caller: Any, event: Any, node: Any) -> None:
+        self.logic.strengthControl.forget(node.GetID())
+        if self._observedInput is not None and self._observedInput.GetID() == node.GetID():
+            self._observeInput(None)  # or the volume would stay in memory for this reference alone
+        # The selector would go on to the volume listed before, most likely the input.
+        parameters = self._parameterNode
+        output = parameters.outputVolume if parameters is not None else None
+        if output is not None and output.GetID() == node.GetID():
+            parameters.outputVolume = None
+
+    # What the user changes
+
+    def _observeInput(self, node: Any) -> None:
+        """Follow the voxels of the input: they may come after it was chosen, and change after it was denoised."""
+        # Not ImageDataModifiedEvent: slicer.util.arrayFromVolumeModified invokes this one alone.
+        event = vtk.vtkCommand.ModifiedEvent
+        if self._observedInput is not None:
+            self.removeObserver(self._observedInput, event, self._onInputModified)
+        self._observedInput = node
+        if node is not None:
+            self.addObserver(node, event, self._onInputModified)
+
+    def _onInputModified(self, caller: Any, event: Any) -> None:
+        self._showState()
+
+    def _onParameterNodeModified(self, caller: Any = None, event: Any = None) -> None:
+        """Show the parameters that have no ready-made binding, and whether denoising is possible."""
+        parameters = self._parameterNode
+        if parameters is None:
+            return
+        if parameters.inputVolume is not self._observedInput:
+            self._observeInput(parameters.inputVolume)
+        output = parameters.outputVolume
+        isResult = output is not None and output.GetNodeReferenceID(volumes.SOURCE) is not None
+        if self._run is None and isResult and not volumes.isResultOf(output, parameters.inputVolume):
+            parameters.outputVolume = None  # the result of another input; a new one is made for this input
+            return
+        index = self.ui.modelComboBox.findData(parameters.model)
+        if index >= 0:
+            self.ui.modelComboBox.currentIndex = index
+        if self.ui.weightsPathLineEdit.currentPath != parameters.weightsFile:
+            self.ui.weightsPathLineEdit.currentPath = parameters.weightsFile
+        self._showState()
+
+    def _onModelChosen(self, index: int) -> None:
+        if self._parameterNode is not None and index >= 0:
+            self._parameterNode.model = self.ui.modelComboBox.itemData(index)
+
+    def _onWeightsFileChosen(self, path: str) -> None:
+        if self._parameterNode is not None:
+            self._parameterNode.weightsFile = path.strip()
+
+    def _onStrengthMoved(self, value: float) -> None:
+        if self._run is None and self._parameterNode is not None:
+            self._strengthTimer.start()
+
+    def _onStrengthRested(self) -> None:
+        """Blend the result anew, once for all the moves of the slider since the last time."""
+        parameters = self._parameterNode
+        if parameters is None or not self.logic.strengthControl.holds(parameters.outputVolume):
+            return
+        output, strength = parameters.outputVolume, parameters.strength / 100
+        if not self.logic.strengthControl.problem(output):
+            self.logic.setStrength(output, strength)
+            self._comparison.refresh(output)
+        self._showState()
+
+    def onCompareButton(self) -> None:
+        """Show input, result and difference side by side."""
+        parameters = self._parameterNode
+        self._comparison.show(parameters.inputVolume, parameters.outputVolume)
+        qt.QTimer.singleShot(0, self._comparison.fit)
+
+    # Running
+
+    def onDenoiseButton(self) -> None:
+        """Start a run; while one is going on, cancel it."""
+        if self._run is not None:
+            self.ui.denoiseButton.enabled = False
+            self.ui.statusLabel.text = _("Cancelling...")
+            self._run.cancel()
+            return
+        self.ui.denoiseButton.enabled = False  # the questions below let events through: no second click
+        try:
+            refusal = self._start()
+        except Exception as error:
+            self._showState()
+            self._showError(error)
+        else:
+            self._showState()
+            if refusal:
+                self.ui.statusLabel.text = refusal
+
+    def _start(self) -> str:
+        """Start a run; return one sentence on why it was not started, empty when it was."""
+        problem = self._problem()
+        if problem:
+            return problem
+        if not torch_installation.ensureInstalled():
+            return _("Not denoised: PyTorch is needed for it and is not installed yet.")
+        parameters = self._parameterNode
+        self._run = self.logic.startRun(
+            parameters.inputVolume,
+            parameters.outputVolume,
+            model=parameters.weightsFile or parameters.model,
+            strength=parameters.strength / 100,
+            device=parameters.device.value,
+        )
+        self._pollTimer.start()
+        return ""
+
+    def _problem(self) -> str:
+        """Return one sentence on why denoising is not possible; empty when it is."""
+        from meddenoise.errors import MedDenoiseError
+
+        parameters = self._parameterNode
+        try:
+            volumes.checkInput(parameters.inputVolume if parameters is not None else None)
+            output = parameters.outputVolume
+            volumes.checkOutput(output, parameters.inputVolume)
+        except MedDenoiseError as error:
+            return str(error)
+        if not volumes.mayBeOverwritten(output, parameters.inputVolume):
+            return _(
+                "'{name}' holds something else, which would be overwritten; choose \"Create new volume\" as output."
+            ).format(name=output.GetName())
+        if not parameters.weightsFile and self.ui.modelComboBox.findData(parameters.model) < 0:
+            return _("The model '{name}' is not installed; choose a model, or a weights file under Advanced.").format(
+                name=parameters.model
+            )
+        return ""
+
+    def _onPoll(self) -> None:
+        """Look at the run; an error here must not come again twenty times a second."""
+        try:
+            self._run.poll()
+        except Exception as error:
+            self._run.abandon()
+            self.logic.close()
+            self._run.error = error
+        if self._run.isOver:
+            self._finish()
+        else:
+            self._showProgress()
+
+    def _finish(self) -> None:
+        from meddenoise.errors import Cancelled
+
+        self._pollTimer.stop()
+        finished, self._run = self._run, None
+        output = slicer.mrmlScene.GetNodeByID(finished.outputID) if finished.outputID else None
+        if output is not None and self._parameterNode is not None:
+            self._parameterNode.outputVolume = output
+            self._onStrengthRested()  # the slider may have been moved in the meantime
+        self._showState()
+        if finished.error is not None and not isinstance(finished.error, Cancelled):
+            self._showError(finished.error)
+        elif finished.error is not None:
+            self.ui.statusLabel.text = _("Cancelled.")
+        elif output is not None:
+            self._showResult(output, finished.result)
+
+    def _showResult(self, output: Any, result: Any) -> None:
+        sentences = [
+            _("Done in {seconds} s ({device}).").format(seconds=max(1, round(result.seconds)), device=result.device)
+        ]
+        self.ui.statusLabel.text = " ".join([*sentences, *result.warnings])
+        if self._isOpen():  # whoever works in another module keeps the views as they are
+            if self._parameterNode.showComparison:
+                self.onCompareButton()
+            else:
+                slicer.util.setSliceViewerLayers(background=output)
+
+    # What the panel says
+
+    def _showState(self) -> None:
+        """Enable what is possible and say why the rest is not."""
+        running = self._run is not None
+        self.ui.denoiseButton.text = _("&Cancel") if running else _("&Denoise")
+        self.ui.progressBar.visible = running
+        for widget in (
+            self.ui.inputSelector,
+            self.ui.outputSelector,
+            self.ui.deviceComboBox,
+            self.ui.weightsPathLineEdit,
+            self.ui.pythonPathLineEdit,
+        ):
+            widget.enabled = not running
+        parameters = self._parameterNode
+        self.ui.modelComboBox.enabled = not running and not (parameters is not None and parameters.weightsFile)
+        if running:
+            self.ui.denoiseButton.enabled = True
+            self.ui.denoiseButton.toolTip = _("Stop denoising; nothing is changed.")
+            self._showProgress()
+            return
+        problem = self._problem()
+        self.ui.denoiseButton.enabled = not problem
+        self.ui.denoiseButton.toolTip = problem or _("Denoise the input volume into the output volume.")
+        output = parameters.outputVolume if parameters is not None else None
+        isResult = parameters is not None and volumes.isResultOf(output, parameters.inputVolume)
+        self.ui.compareButton.enabled = isResult
+        strengthProblem = self.logic.strengthControl.problem(output) if isResult else ""
+        # A result that was not made in this session (a scene that was opened): the slider is for the next run.
+        self.ui.strengthSlider.enabled = not (strengthProblem and self.logic.strengthControl.holds(output))
+        self.ui.statusLabel.text = problem or strengthProblem
+
+    def _showProgress(self) -> None:
+        started = self._run.total > 0
+        self.ui.progressBar.maximum = self._run.total if started else 0  # 0: busy, without a percentage
+        self.ui.progressBar.value = self._run.done
+        if not self.ui.denoiseButton.enabled:
+            return  # being cancelled
+        if not started:
+            self.ui.statusLabel.text = _("Starting...")
+            return
+        percent = 100 * self._run.done // self._run.total
+        if self._run.secondsLeft is None:
+            self.ui.statusLabel.text = _("Denoising: {percent} %").format(percent=percent)
+        else:
+            self.ui.statusLabel.text = _("Denoising: {percent} %, {time} left").format(
+                percent=percent, time=_duration(self._run.secondsLeft)
+            )
+
+    def _showError(self, error: Exception) -> None:
+        import traceback
+
+        from meddenoise.errors import MedDenoiseError
+
+        self.ui.statusLabel.text = str(error)
+        details = {}
+        if error.__cause__ is not None or not isinstance(error, MedDenoiseError):  # for a report, not for the user
+            details["detailedText"] = "".join(traceback.format_exception(error))
+        slicer.util.errorDisplay(str(error), windowTitle=_("MedDenoise"), **details)
+
+
+def _duration(seconds: float) -> str:
+    """Return a time for people: 40 s, 2 min 10 s."""
+    whole = max(1, round(seconds))
+    if whole < 60:
+        return _("{seconds} s").format(seconds=whole)
+    return _("{minutes} min {seconds} s").format(minutes=whole // 60, seconds=whole % 60)
