@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
-from slicer.util import VTKObservationMixin
 
 from MedDenoiseLib import volumes
 
@@ -45,12 +45,20 @@ def registerLayout() -> None:
             layoutNode.AddLayoutDescription(LAYOUT, LAYOUT_DESCRIPTION)
 
 
-class Comparison(VTKObservationMixin):
+class Comparison:
     """The comparison on the screen; one at a time."""
 
     def __init__(self) -> None:
-        VTKObservationMixin.__init__(self)
         self._syncing = False
+        self._observed: list[tuple[Any, int]] = []
+        self._shownID: str | None = None
+        #: The layout to go back to.
+        self._layoutBefore: int | None = None
+
+    def isShown(self) -> bool:
+        """Return whether the three views are on the screen."""
+        layoutManager = slicer.app.layoutManager()
+        return layoutManager is not None and layoutManager.layout == LAYOUT
 
     def show(self, inputVolume: Any, outputVolume: Any) -> None:
         """Show the three views; without a main window only the difference volume is made."""
@@ -59,15 +67,30 @@ class Comparison(VTKObservationMixin):
         layoutManager = slicer.app.layoutManager()
         if layoutManager is None:
             return
+        makeActive(outputVolume)  # who goes back to the usual views finds the result there, not the noisy input
+        isNew = not self.isShown() or inputVolume.GetID() != self._shownID
         with slicer.util.RenderBlocker():
             registerLayout()
-            layoutManager.setLayout(LAYOUT)
+            if not self.isShown():
+                self._layoutBefore = layoutManager.layout
+                layoutManager.setLayout(LAYOUT)
             labels = (_("Input"), _("Denoised"), _("Difference"))
             shown = (inputVolume, outputVolume, differenceVolume)
             for name, label, volume in zip(VIEWS, labels, shown, strict=True):
                 _showIn(layoutManager.sliceWidget(name), label, volume)
-        self.fit()
+        self._shownID = inputVolume.GetID()
+        if isNew:  # later, place and zoom are the user's
+            self._fit()
+            qt.QTimer.singleShot(0, self._fit)  # once more when the layout is on the screen and the views have a size
         self._keepWindowLevelEqual(inputVolume.GetDisplayNode(), outputVolume.GetDisplayNode())
+        layoutManager.connect("layoutChanged(int)", self._onLayoutChanged)
+
+    def hide(self) -> None:
+        """Go back to the layout before the comparison."""
+        self.stop()
+        if self.isShown():
+            fallback = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+            slicer.app.layoutManager().setLayout(fallback if self._layoutBefore is None else self._layoutBefore)
 
     def refresh(self, outputVolume: Any) -> None:
         """Compute the difference anew after the result has changed, if there is one."""
@@ -75,24 +98,41 @@ class Comparison(VTKObservationMixin):
         if inputVolume is not None and outputVolume.GetNodeReference(DIFFERENCE) is not None:
             updateDifference(inputVolume, outputVolume)
 
-    def fit(self) -> None:
-        """Fit the views to their volumes; once the layout is on the screen, when the views know their size."""
-        layoutManager = slicer.app.layoutManager()
-        for name in VIEWS if layoutManager is not None else ():
-            sliceWidget = layoutManager.sliceWidget(name)
-            if sliceWidget is not None:
-                sliceWidget.sliceLogic().FitSliceToBackground()
-
     def stop(self) -> None:
         """Let the two display nodes go their own ways again."""
-        self.removeObservers()
+        for node, tag in self._observed:
+            node.RemoveObserver(tag)
+        if self._observed and slicer.app.layoutManager() is not None:
+            slicer.app.layoutManager().disconnect("layoutChanged(int)", self._onLayoutChanged)
+        self._observed = []
+
+    def _onLayoutChanged(self, layout: int) -> None:
+        if layout != LAYOUT:
+            self.stop()
+
+    def _fit(self) -> None:
+        """Fit the views to their volumes, at the place where the red view is."""
+        layoutManager = slicer.app.layoutManager()
+        if not self.isShown():
+            return
+        red = layoutManager.sliceWidget("Red")
+        for name in VIEWS:
+            logic = layoutManager.sliceWidget(name).sliceLogic()
+            logic.FitSliceToBackground()
+            if red is not None and red.mrmlSliceNode().GetOrientation() == logic.GetSliceNode().GetOrientation():
+                logic.SetSliceOffset(red.sliceLogic().GetSliceOffset())
 
     def _keepWindowLevelEqual(self, first: Any, second: Any) -> None:
         if first is None or second is None:
             return
         self._copyWindowLevel(first, second)
+        # Not by VTKObservationMixin, which keeps what it ever observed, here with the voxels that it displays.
         for node, other in ((first, second), (second, first)):
-            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, _Follower(self._copyWindowLevel, node, other))
+
+            def follow(caller: Any, event: Any, node: Any = node, other: Any = other) -> None:
+                self._copyWindowLevel(node, other)
+
+            self._observed.append((node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, follow)))
 
     def _copyWindowLevel(self, source: Any, target: Any) -> None:
         if self._syncing:
@@ -107,14 +147,14 @@ class Comparison(VTKObservationMixin):
             self._syncing = False
 
 
-class _Follower:
-    """An observer that carries its two nodes: one observer for each, told apart by addObserver."""
+def makeActive(volume: Any, *, fit: bool = False) -> None:
+    """Show a volume in the usual slice views, as loading one does; the views of a comparison keep theirs.
 
-    def __init__(self, copy: Any, source: Any, target: Any) -> None:
-        self._copy, self._source, self._target = copy, source, target
-
-    def __call__(self, caller: Any, event: Any) -> None:
-        self._copy(self._source, self._target)
+    ``slicer.util.setSliceViewerLayers`` would change every view there is.
+    """
+    logic = slicer.app.applicationLogic()
+    logic.GetSelectionNode().SetActiveVolumeID(volume.GetID())
+    logic.PropagateVolumeSelection(1 if fit else 0)
 
 
 def updateDifference(inputVolume: Any, outputVolume: Any) -> Any:
@@ -133,7 +173,8 @@ def updateDifference(inputVolume: Any, outputVolume: Any) -> Any:
             volume.CopyOrientation(inputVolume)
             volume.SetAndObserveTransformNodeID(inputVolume.GetTransformNodeID())
         volumes.setVoxels(volume, values, scalarType)
-        if isNew:
+        display = volume.GetDisplayNode()
+        if isNew or display is None or display.GetColorNode() is None or not display.GetColorNode().GetNumberOfColors():
             _display(volume, _windowFor(values))
     return volume
 
@@ -182,7 +223,7 @@ def _colours() -> Any:
     Black in the middle, because slice views are black: what was left alone disappears.
     """
     table = slicer.util.getFirstNodeByClassByName("vtkMRMLColorTableNode", COLOURS_NAME)
-    if table is not None:
+    if table is not None and table.GetNumberOfColors() == 256:  # it has none when its file was not saved
         return table
     table = slicer.vtkMRMLColorTableNode()
     table.SetName(COLOURS_NAME)
@@ -209,6 +250,7 @@ def _showIn(sliceWidget: Any, label: str, volume: Any) -> None:
     sliceNode.SetLayoutLabel(label)
     sliceNode.SetViewGroup(VIEW_GROUP)
     composite = sliceWidget.mrmlSliceCompositeNode()
+    composite.SetDoPropagateVolumeSelection(False)  # a volume that is loaded later must not come under this label
     composite.SetBackgroundVolumeID(volume.GetID())
     composite.SetForegroundVolumeID(None)
     composite.SetLabelVolumeID(None)

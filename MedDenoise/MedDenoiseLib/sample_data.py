@@ -9,6 +9,8 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from MedDenoiseLib import compare
+
 CATEGORY = "MedDenoise"
 NOISY, CLEAN = "NoisyAbdomen", "NoiseFreeAbdomen"
 #: 24 slices of 256 x 256: made in a few seconds.
@@ -30,6 +32,7 @@ def register(iconsFolder: Path) -> None:
         logic.registerCustomSampleDataSource(
             category=CATEGORY,
             sampleName=name,
+            uris="",  # SampleDataSource counts URIs and names; there is nothing to download
             nodeNames=name,
             customDownloader=downloader,
             thumbnailFileName=str(iconsFolder / f"{name}.png"),
@@ -58,7 +61,7 @@ def _make(name: str, *, noisy: bool) -> Any:
     display = volume.GetDisplayNode()
     display.SetAutoWindowLevel(False)
     display.SetWindowLevel(WINDOW, LEVEL)
-    slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    compare.makeActive(volume, fit=True)
     return volume
 
 

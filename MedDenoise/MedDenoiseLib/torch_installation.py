@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import shutil
-from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
@@ -94,11 +93,15 @@ def _installTorch() -> bool:
     except ModuleNotFoundError:
         _offerExtension()
         return False
-    # installTorch asks by itself, naming what it will download.
-    torch: Any = PyTorchUtils.PyTorchUtilsLogic().installTorch(
-        askConfirmation=True, torchVersionRequirement=TORCH_REQUIREMENT
-    )
-    return torch is not None
+    try:
+        # It asks by itself, naming what it will download. At the end it imports torch, so that after this one
+        # installation torch is in Slicer's own process until the next start.
+        PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True, torchVersionRequirement=TORCH_REQUIREMENT)
+    except Exception:
+        # Installed, but this process could not load it; the child process, which alone needs it, may well.
+        if "torch" in missingPackages():
+            raise
+    return "torch" not in missingPackages()
 
 
 def _offerExtension() -> None:
@@ -116,8 +119,13 @@ def _offerExtension() -> None:
     )
     if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("MedDenoise")):
         return
-    # Without its own restart: the user may have a scene to save first.
-    if not manager.installExtensionFromServer(PYTORCH_EXTENSION, False):
+    asking, manager.interactive = manager.interactive, False  # it would ask the same again
+    try:
+        # Without its own restart: the user may have a scene to save first.
+        installed = manager.installExtensionFromServer(PYTORCH_EXTENSION, False)
+    finally:
+        manager.interactive = asking
+    if not installed:
         raise MissingPackageError(
             _("The extension 'PyTorch' was not installed; install it in the Extensions Manager and restart Slicer.")
         )

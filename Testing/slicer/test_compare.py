@@ -123,6 +123,65 @@ class Views(unittest.TestCase):
         first.SetWindowLevel(100, 10)
         self.assertEqual((second.GetWindow(), second.GetLevel()), (500, 60))
 
+    def backgrounds(self) -> list[str]:
+        from MedDenoiseLib import compare
+
+        views = [slicer.app.layoutManager().sliceWidget(name) for name in (*compare.VIEWS, "Red")]
+        return [view.mrmlSliceCompositeNode().GetBackgroundVolumeID() for view in views]
+
+    def test_a_volume_shown_later_does_not_come_under_their_labels(self) -> None:
+        from MedDenoiseLib import compare
+
+        if slicer.app.layoutManager() is None:
+            self.skipTest("no main window")
+        self.comparison.show(self.source, self.output)
+        before = self.backgrounds()
+        self.assertEqual(before[3], self.output.GetID())  # what the usual views show on the way back
+        other = addCT(noisyArray(), name="Other")
+        compare.makeActive(other)
+        self.assertEqual(self.backgrounds(), [*before[:3], other.GetID()])
+
+    def test_there_and_back(self) -> None:
+        layoutManager = slicer.app.layoutManager()
+        if layoutManager is None:
+            self.skipTest("no main window")
+        oneUp = slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView
+        layoutManager.setLayout(oneUp)
+        self.comparison.show(self.source, self.output)
+        self.assertTrue(self.comparison.isShown())
+        self.comparison.show(self.source, self.output)
+        self.comparison.hide()
+        self.assertFalse(self.comparison.isShown())
+        self.assertEqual(layoutManager.layout, oneUp)
+
+    def test_window_and_level_go_their_own_ways_after_the_layout_is_left(self) -> None:
+        layoutManager = slicer.app.layoutManager()
+        if layoutManager is None:
+            self.skipTest("no main window")
+        self.comparison.show(self.source, self.output)
+        layoutManager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+        before = self.output.GetDisplayNode().GetWindow()
+        self.source.GetDisplayNode().SetWindowLevel(before + 77, 0)
+        self.assertEqual(self.output.GetDisplayNode().GetWindow(), before)
+
+    def test_place_of_the_views_is_the_users(self) -> None:
+        from MedDenoiseLib import compare
+
+        layoutManager = slicer.app.layoutManager()
+        if layoutManager is None:
+            self.skipTest("no main window")
+        layoutManager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+        compare.makeActive(self.source, fit=True)
+        red = layoutManager.sliceWidget("Red").sliceLogic()
+        place = red.GetSliceOffset() + 2 * self.source.GetSpacing()[2]
+        red.SetSliceOffset(place)
+        self.comparison.show(self.source, self.output)
+        view = layoutManager.sliceWidget(compare.VIEWS[1]).sliceLogic()
+        self.assertAlmostEqual(view.GetSliceOffset(), place)
+        view.SetSliceOffset(place - self.source.GetSpacing()[2])
+        self.comparison.show(self.source, self.output)
+        self.assertAlmostEqual(view.GetSliceOffset(), place - self.source.GetSpacing()[2])
+
     def test_twice_and_after_a_closed_scene(self) -> None:
         self.comparison.show(self.source, self.output)
         self.comparison.show(self.source, self.output)

@@ -45,6 +45,8 @@ class SampleDataLogic:
         """Keep one sample; the same sample twice is kept once."""
         if loadFileType is not None and loadFileTypes is not None:
             raise ValueError("loadFileType and loadFileTypes cannot be specified at the same time")
+        if uris is None:  # SampleDataSource takes its length
+            raise TypeError("object of type 'NoneType' has no len()")
         source = SimpleNamespace(
             sampleName=sampleName,
             uris=uris,
