@@ -60,8 +60,9 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._strengthTimer.connect("timeout()", self._onStrengthRested)
 
         self.ui.modelComboBox.connect("currentIndexChanged(int)", self._onModelChosen)
-        self.ui.weightsPathLineEdit.connect("currentPathChanged(QString)", self._onWeightsFileChosen)
-        self.ui.pythonPathLineEdit.connect("currentPathChanged(QString)", torch_installation.setOtherPython)
+        # Not currentPathChanged: it is silent when a field is emptied.
+        self.ui.weightsPathLineEdit.comboBox().connect("editTextChanged(QString)", self._onWeightsFileChosen)
+        self.ui.pythonPathLineEdit.comboBox().connect("editTextChanged(QString)", torch_installation.setOtherPython)
         self.ui.strengthSlider.connect("valueChanged(double)", self._onStrengthMoved)
         self.ui.compareButton.connect("clicked(bool)", self.onCompareButton)
         self.ui.denoiseButton.connect("clicked(bool)", self.onDenoiseButton)
@@ -173,7 +174,7 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         index = self.ui.modelComboBox.findData(parameters.model)
         if index >= 0:
             self.ui.modelComboBox.currentIndex = index
-        if self.ui.weightsPathLineEdit.currentPath != parameters.weightsFile:
+        if self.ui.weightsPathLineEdit.currentPath.strip() != parameters.weightsFile:
             self.ui.weightsPathLineEdit.currentPath = parameters.weightsFile
         self._showState()
 

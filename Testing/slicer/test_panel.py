@@ -102,10 +102,14 @@ class Offers(Panel):
         self.assertEqual(self.parameters.weightsFile, "/some/where.safetensors")
         self.ui.weightsPathLineEdit.currentPath = ""
         self.assertTrue(self.ui.modelComboBox.enabled)
+        self.assertEqual(self.parameters.weightsFile, "")
 
     def test_interpreter_is_kept_in_the_settings(self) -> None:
         from MedDenoiseLib import torch_installation
 
+        before = torch_installation.otherPython()
+        self.addCleanup(torch_installation.setOtherPython, before)
+        self.addCleanup(setattr, self.ui.pythonPathLineEdit, "currentPath", before)
         self.ui.pythonPathLineEdit.currentPath = "/opt/python"
         self.assertEqual(torch_installation.otherPython(), "/opt/python")
         self.ui.pythonPathLineEdit.currentPath = ""

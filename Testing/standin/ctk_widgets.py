@@ -8,6 +8,7 @@ instead.
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 from PySide6 import QtCore, QtGui, QtWidgets
@@ -215,7 +216,11 @@ class CtkComboBox(QtWidgets.QComboBox):
 
 
 class CtkPathLineEdit(QtWidgets.QWidget):
-    """A path that is typed or browsed for; the history of a settingKey is not kept here."""
+    """A path that is typed or browsed for; the history of a settingKey is not kept here.
+
+    It tells of a change only when the new text fits the name filters; an empty one never does
+    (ctkPathLineEdit::updateHasValidInput). The combo box inside tells of every change.
+    """
 
     source = "Libs/Widgets/ctkPathLineEdit.h of CTK"
     currentPathChanged = QtCore.Signal(str)
@@ -225,14 +230,28 @@ class CtkPathLineEdit(QtWidgets.QWidget):
         super().__init__(parent)
         self._setting_key = ""
         self._name_filters: list[str] = []
-        self._edit = QtWidgets.QLineEdit()
+        self._combo_box = QtWidgets.QComboBox()
+        self._combo_box.setEditable(True)
+        self._combo_box.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
+        self._edit = self._combo_box.lineEdit()
+        self._validator = QtGui.QRegularExpressionValidator(self)
+        self._edit.setValidator(self._validator)
+        self._set_name_filters([])
         self._button = QtWidgets.QToolButton()
         self._button.setText("...")
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._edit)
+        layout.addWidget(self._combo_box)
         layout.addWidget(self._button)
-        self._edit.textChanged.connect(self.currentPathChanged)
+        self._edit.textChanged.connect(self._text_changed)
+
+    def _text_changed(self, text: str) -> None:
+        if self._edit.hasAcceptableInput():
+            self.currentPathChanged.emit(text)
+
+    def comboBox(self) -> QtWidgets.QComboBox:
+        """Return the combo box inside; Q_INVOKABLE."""
+        return self._combo_box
 
     def setCurrentPath(self, path: str) -> None:
         """Set the path; a slot."""
@@ -250,6 +269,10 @@ class CtkPathLineEdit(QtWidgets.QWidget):
 
     def _set_name_filters(self, filters: list[str]) -> None:
         self._name_filters = list(filters)
+        # ctk::nameFiltersToRegularExpression, its question mark included.
+        extensions = [rf".*\.{extension}?$" for extension in re.findall(r"\*\.(\w+)", " ".join(filters))]
+        pattern = f"({'|'.join(extensions)})" if extensions else ".+"
+        self._validator.setRegularExpression(QtCore.QRegularExpression(pattern))
 
     currentPath = QtCore.Property(str, lambda self: self._edit.text(), setCurrentPath)
     settingKey = QtCore.Property(str, lambda self: self._setting_key, _set_setting_key)
@@ -272,7 +295,7 @@ def create_module() -> QtModule:
         (CtkCollapsibleButton, "ctkCollapsibleButton", ""),
         (CtkSliderWidget, "ctkSliderWidget", "setValue setDecimals setSpinBoxVisible"),
         (CtkComboBox, "ctkComboBox", ""),
-        (CtkPathLineEdit, "ctkPathLineEdit", "setCurrentPath addCurrentPathToHistory browse"),
+        (CtkPathLineEdit, "ctkPathLineEdit", "comboBox setCurrentPath addCurrentPathToHistory browse"),
         (CtkMessageBox, "ctkMessageBox", ""),
     ):
         setattr(module, name, declare(native, methods, name=name))
