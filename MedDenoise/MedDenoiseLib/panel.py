@@ -27,8 +27,10 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic: MedDenoiseLogic | None = None
         self._parameterNode: MedDenoiseParameterNode | None = None
         self._guiTag: int | None = None
+        self._parameterTag: int | None = None
         self._run: run.Run | None = None
         self._observedInput: Any = None
+        self._inputTag: int | None = None
         self._comparison = compare.Comparison()
         ScriptedLoadableModuleWidget.__init__(self, parent)  # last: without a parent it calls setup
 
@@ -69,7 +71,10 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         scene = slicer.mrmlScene
         self.addObserver(scene, slicer.vtkMRMLScene.StartCloseEvent, self._onSceneStartClose)
-        self.addObserver(scene, slicer.vtkMRMLScene.EndCloseEvent, self._onSceneEndClose)
+        self.addObserver(scene, slicer.vtkMRMLScene.EndCloseEvent, self._onSceneReady)
+        # Node references are not valid before the end of an import: what the selectors show meanwhile must not count.
+        self.addObserver(scene, slicer.vtkMRMLScene.StartImportEvent, self._onSceneStartImport)
+        self.addObserver(scene, slicer.vtkMRMLScene.EndImportEvent, self._onSceneReady)
         self.addObserver(scene, slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self._onNodeAboutToBeRemoved)
         self.initializeParameterNode()
 
@@ -96,7 +101,13 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def initializeParameterNode(self) -> None:
         """Take the scene's parameter node; the first volume is chosen when none is."""
-        self.setParameterNode(self.logic.getParameterNode())
+        parameterNode = self.logic.getParameterNode()
+        current = self._parameterNode  # one for each node: in Slicer 5.10, each that was connected stays in memory
+        if current is not None and current.parameterNode is parameterNode.parameterNode:
+            self._disconnectParameterNode()
+            current.Modified()  # it has kept its values over an import, which says nothing
+            parameterNode = current
+        self.setParameterNode(parameterNode)
         if self._parameterNode.inputVolume is None:
             for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
                 if node.GetClassName() == "vtkMRMLScalarVolumeNode":  # no label maps
@@ -109,23 +120,26 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = parameterNode
         if parameterNode is not None:
             self._guiTag = parameterNode.connectGui(self.ui)
-            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParameterNodeModified)
+            self._parameterTag = parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onParameterNodeModified)
             self._onParameterNodeModified()
 
     def _disconnectParameterNode(self) -> None:
         if self._parameterNode is not None and self._guiTag is not None:
             self._parameterNode.disconnectGui(self._guiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParameterNodeModified)
-            self._guiTag = None
+            self._parameterNode.RemoveObserver(self._parameterTag)
+            self._guiTag = self._parameterTag = None
 
     def _onSceneStartClose(self, caller: Any, event: Any) -> None:
-        self.setParameterNode(None)
+        self._disconnectParameterNode()
         self._observeInput(None)
         self._strengthTimer.stop()
         self._comparison.stop()
         self.logic.strengthControl.clear()
 
-    def _onSceneEndClose(self, caller: Any, event: Any) -> None:
+    def _onSceneStartImport(self, caller: Any, event: Any) -> None:
+        self._disconnectParameterNode()
+
+    def _onSceneReady(self, caller: Any, event: Any) -> None:
         if self._isOpen():
             self.initializeParameterNode()
 
@@ -148,13 +162,13 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _observeInput(self, node: Any) -> None:
         """Follow the voxels of the input: they may come after it was chosen, and change after it was denoised."""
-        # Not ImageDataModifiedEvent: slicer.util.arrayFromVolumeModified invokes this one alone.
-        event = vtk.vtkCommand.ModifiedEvent
+        # Not by VTKObservationMixin, which keeps what it ever observed, here with its voxels.
         if self._observedInput is not None:
-            self.removeObserver(self._observedInput, event, self._onInputModified)
+            self._observedInput.RemoveObserver(self._inputTag)
         self._observedInput = node
         if node is not None:
-            self.addObserver(node, event, self._onInputModified)
+            # Not ImageDataModifiedEvent: slicer.util.arrayFromVolumeModified invokes this one alone.
+            self._inputTag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onInputModified)
 
     def _onInputModified(self, caller: Any, event: Any) -> None:
         self._showState()
@@ -205,7 +219,6 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Show input, result and difference side by side."""
         parameters = self._parameterNode
         self._comparison.show(parameters.inputVolume, parameters.outputVolume)
-        qt.QTimer.singleShot(0, self._comparison.fit)
 
     # Running
 
@@ -305,7 +318,8 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if self._parameterNode.showComparison:
                 self.onCompareButton()
             else:
-                slicer.util.setSliceViewerLayers(background=output)
+                self._comparison.refresh(output)
+                compare.makeActive(output)
 
     # What the panel says
 

@@ -154,6 +154,10 @@ def volumeLike(inputVolume: Any, name: str) -> Any:
     """Return a new volume node without voxels: grid, transform, display and place in the hierarchy of another."""
     volume = slicer.modules.volumes.logic().CloneVolumeWithoutImageData(slicer.mrmlScene, inputVolume, name)
     _forgetOrigin(volume)
+    roles = [volume.GetNthNodeReferenceRole(index) for index in range(volume.GetNumberOfNodeReferenceRoles())]
+    for role in roles:  # the clone has them, of an input that is itself a result
+        if role.startswith("MedDenoise."):
+            volume.RemoveNodeReferenceIDs(role)
     _copyMeaning(inputVolume, volume)
     _copyWindowLevel(inputVolume, volume)
     _putBeside(inputVolume, volume)
@@ -182,10 +186,6 @@ def _forgetOrigin(volume: Any) -> None:
     for attribute in list(volume.GetAttributeNames()):
         if attribute.startswith("MedDenoise."):
             volume.RemoveAttribute(attribute)
-    roles = [volume.GetNthNodeReferenceRole(index) for index in range(volume.GetNumberOfNodeReferenceRoles())]
-    for role in roles:
-        if role.startswith("MedDenoise."):
-            volume.RemoveNodeReferenceIDs(role)
 
 
 def _copyMeaning(inputVolume: Any, volume: Any) -> None:

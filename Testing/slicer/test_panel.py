@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import shutil
 import unittest
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import slicer
+import vtk
 from scene_support import addCT, denoisedByEngine, model, noisyArray, waitUntil
 
 #: Enough slices that a run is still going on while the test does something.
@@ -17,7 +21,7 @@ class Panel(unittest.TestCase):
     def setUp(self) -> None:
         slicer.mrmlScene.Clear()
         self.widget = slicer.util.getModuleWidget("MedDenoise")
-        self.widget.enter()
+        self.widget.parent.enter()
         self.ui = self.widget.ui
         self.parameters = self.widget.logic.getParameterNode()
 
@@ -25,7 +29,7 @@ class Panel(unittest.TestCase):
         if self.running():
             self.ui.denoiseButton.click()
             waitUntil(lambda: not self.running())
-        self.widget.exit()
+        self.widget.parent.exit()
 
     @classmethod
     def tearDownClass(cls) -> None:
@@ -80,8 +84,8 @@ class Offers(Panel):
     def test_first_volume_is_chosen_but_no_label_map(self) -> None:
         slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Labels")
         node = addCT(noisyArray())
-        self.widget.exit()
-        self.widget.enter()
+        self.widget.parent.exit()
+        self.widget.parent.enter()
         self.assertEqual(self.ui.inputSelector.currentNode().GetID(), node.GetID())
         self.assertEqual(self.ui.inputSelector.nodeCount(), 1)
 
@@ -114,6 +118,46 @@ class Offers(Panel):
         self.assertEqual(torch_installation.otherPython(), "/opt/python")
         self.ui.pythonPathLineEdit.currentPath = ""
         self.assertEqual(torch_installation.otherPython(), "")
+
+
+class Scenes(Panel):
+    def test_opened_scene_is_shown(self) -> None:
+        addCT(noisyArray(), "First")
+        node = self.choose(noisyArray(), "Second")
+        output = self.denoise()
+        folder = Path(slicer.app.temporaryPath) / "PanelScene"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        self.assertTrue(slicer.mrmlScene.SaveSceneToSlicerDataBundleDirectory(str(folder)))
+        names = [node.GetName(), output.GetName()]
+        del node, output
+        slicer.mrmlScene.Clear()
+        self.assertIsNone(self.ui.inputSelector.currentNode())
+        slicer.mrmlScene.SetURL(str(next(folder.glob("*.mrml"))))
+        self.assertTrue(slicer.mrmlScene.Connect())
+        shown = [self.ui.inputSelector.currentNode(), self.ui.outputSelector.currentNode()]
+        self.assertEqual([node.GetName() if node else None for node in shown], names)
+        self.assertTrue(self.ui.compareButton.enabled)
+        self.ui.strengthSlider.value = 35  # the panel writes where it reads
+        self.assertEqual(self.widget.logic.getParameterNode().strength, 35)
+
+    def test_deleted_input_is_freed(self) -> None:
+        node = self.choose(noisyArray())
+        self.widget.parent.exit()
+        self.widget.parent.enter()
+        freed: list[str] = []
+        node.AddObserver(vtk.vtkCommand.DeleteEvent, lambda caller, event: freed.append(event))
+        slicer.mrmlScene.RemoveNode(node)
+        del node
+        slicer.app.processEvents()
+        gc.collect()
+        self.assertEqual(freed, ["DeleteEvent"])
+
+    def test_one_wrapper_for_one_parameter_node(self) -> None:
+        before = self.widget._parameterNode
+        self.widget.parent.exit()
+        self.widget.parent.enter()
+        self.assertIs(self.widget._parameterNode, before)
 
 
 class Refuses(Panel):
@@ -166,7 +210,7 @@ class Runs(Panel):
 
         # Once more: the same volume takes the result, nothing new appears.
         self.denoise()
-        self.assertEqual(self.volumes(), ["CT", "CT denoised"])
+        self.assertEqual(self.volumes(), ["CT", "CT denoised", "CT denoised difference"])
 
         # Another input: its result becomes a volume of its own.
         self.ui.inputSelector.setCurrentNode(addCT(noisyArray(seed=2), "Other"))
@@ -204,7 +248,7 @@ class Runs(Panel):
         slicer.mrmlScene.Clear()
         waitUntil(lambda: not self.running())
         self.assertEqual(self.volumes(), [])
-        self.widget.enter()
+        self.widget.parent.enter()
         self.parameters = self.widget.logic.getParameterNode()
         self.choose(noisyArray())
         self.assertIsNotNone(self.denoise())
@@ -222,7 +266,7 @@ class Runs(Panel):
         self.ui.denoiseButton.click()
         slicer.mrmlScene.RemoveNode(first)
         waitUntil(lambda: not self.running())
-        self.assertEqual(len(self.volumes()), 2)
+        self.assertEqual(len([name for name in self.volumes() if "difference" not in name]), 2)
         output = self.ui.outputSelector.currentNode()
         self.assertTrue(output.GetName().startswith("CT denoised"))  # _1: the scene gives no name twice
         self.assertEqual(output.GetImageData().GetDimensions(), (64, 64, 4))
@@ -235,9 +279,9 @@ class Runs(Panel):
 
     def test_module_left_in_the_middle(self) -> None:
         self.startLong()
-        self.widget.exit()
+        self.widget.parent.exit()
         waitUntil(lambda: not self.running())
-        self.widget.enter()
+        self.widget.parent.enter()
         self.assertEqual(self.ui.outputSelector.currentNode().GetName(), "CT denoised")
 
     def test_wrong_weights(self) -> None:
@@ -253,7 +297,7 @@ class Runs(Panel):
         """What a reload and the end of Slicer do first."""
         from MedDenoise import MedDenoiseWidget
 
-        self.widget.exit()
+        self.widget.parent.exit()
         other = MedDenoiseWidget()  # a panel in a window of its own
         other.ui.inputSelector.setCurrentNode(addCT(noisyArray(LONG)))
         other.ui.weightsPathLineEdit.currentPath = model() if model().endswith(".safetensors") else ""
