@@ -31,6 +31,9 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._run: run.Run | None = None
         self._observedInput: Any = None
         self._inputTag: int | None = None
+        #: ID of the output that was shown last, and what there is to say about it when nothing else is to be said.
+        self._outputID: str | None = None
+        self._note = ""
         self._comparison = compare.Comparison()
         ScriptedLoadableModuleWidget.__init__(self, parent)  # last: without a parent it calls setup
 
@@ -178,13 +181,23 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters = self._parameterNode
         if parameters is None:
             return
-        if parameters.inputVolume is not self._observedInput:
-            self._observeInput(parameters.inputVolume)
-        output = parameters.outputVolume
-        isResult = output is not None and output.GetNodeReferenceID(volumes.SOURCE) is not None
-        if self._run is None and isResult and not volumes.isResultOf(output, parameters.inputVolume):
-            parameters.outputVolume = None  # the result of another input; a new one is made for this input
+        inputVolume, output = parameters.inputVolume, parameters.outputVolume
+        if inputVolume is not self._observedInput:
+            self._observeInput(inputVolume)
+            self._note = ""
+        sourceID = output.GetNodeReferenceID(volumes.SOURCE) if output is not None else None
+        if self._run is None and sourceID not in (None, inputVolume.GetID() if inputVolume is not None else None):
+            parameters.outputVolume = None  # by which this method is called once more
+            self._note = _("'{name}' belongs to another input and is kept; a new volume is made.").format(
+                name=output.GetName()
+            )
+            self._showState()
             return
+        if output is not None and output.GetID() != self._outputID and volumes.isResultOf(output, inputVolume):
+            self._followStrength(output)
+        if (output.GetID() if output is not None else None) != self._outputID:
+            self._outputID = output.GetID() if output is not None else None
+            self._note = ""
         index = self.ui.modelComboBox.findData(parameters.model)
         if index >= 0:
             self.ui.modelComboBox.currentIndex = index
@@ -200,6 +213,12 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNode is not None:
             self._parameterNode.weightsFile = path.strip()
 
+    def _followStrength(self, result: Any) -> None:
+        """Let the slider show the strength that a result has."""
+        strength = result.GetAttribute(volumes.STRENGTH)
+        if strength is not None:
+            self._parameterNode.strength = 100 * float(strength)
+
     def _onStrengthMoved(self, value: float) -> None:
         if self._run is None and self._parameterNode is not None:
             self._strengthTimer.start()
@@ -210,15 +229,27 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameters is None or not self.logic.strengthControl.holds(parameters.outputVolume):
             return
         output, strength = parameters.outputVolume, parameters.strength / 100
-        if not self.logic.strengthControl.problem(output):
+        isDone = output.GetAttribute(volumes.STRENGTH) == f"{strength:g}"
+        if not isDone and not self.logic.strengthControl.problem(output):
             self.logic.setStrength(output, strength)
             self._comparison.refresh(output)
         self._showState()
 
     def onCompareButton(self) -> None:
         """Show input, result and difference side by side."""
+        from meddenoise.errors import InputError
+
         parameters = self._parameterNode
-        self._comparison.show(parameters.inputVolume, parameters.outputVolume)
+        output = parameters.outputVolume
+        try:
+            if not volumes.isResultOf(output, parameters.inputVolume):
+                raise InputError(
+                    _("'{name}' does not fit its input any more and cannot be compared.").format(name=output.GetName())
+                )
+            self._comparison.show(parameters.inputVolume, output)
+        except Exception as error:
+            self._showState()
+            self._showError(error)
 
     # Running
 
@@ -248,15 +279,27 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not torch_installation.ensureInstalled():
             return _("Not denoised: PyTorch is needed for it and is not installed yet.")
         parameters = self._parameterNode
+        self._note = ""
         self._run = self.logic.startRun(
             parameters.inputVolume,
-            parameters.outputVolume,
-            model=parameters.weightsFile or parameters.model,
+            None if self._isOfAnotherModel() else parameters.outputVolume,
+            model=self._model(),
             strength=parameters.strength / 100,
             device=parameters.device.value,
         )
         self._pollTimer.start()
         return ""
+
+    def _model(self) -> str:
+        """Return the name of the chosen model, or the path of the user's own weights."""
+        return self._parameterNode.weightsFile or self._parameterNode.model
+
+    def _isOfAnotherModel(self) -> bool:
+        """Return whether the output is a result of another model: it is kept, so that the two can be compared."""
+        output = self._parameterNode.outputVolume
+        if not volumes.isResultOf(output, self._parameterNode.inputVolume):
+            return False
+        return output.GetAttribute(volumes.MODEL) not in (None, self._model())
 
     def _problem(self) -> str:
         """Return one sentence on why denoising is not possible; empty when it is."""
@@ -269,6 +312,8 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             volumes.checkOutput(output, parameters.inputVolume)
         except MedDenoiseError as error:
             return str(error)
+        if self.logic.strengthControl.isEdited(output) and not self._isOfAnotherModel():
+            return _("'{name}' has been edited; choose \"Create new volume\" as output.").format(name=output.GetName())
         if not volumes.mayBeOverwritten(output, parameters.inputVolume):
             return _(
                 "'{name}' holds something else, which would be overwritten; choose \"Create new volume\" as output."
@@ -299,21 +344,19 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         finished, self._run = self._run, None
         output = slicer.mrmlScene.GetNodeByID(finished.outputID) if finished.outputID else None
         if output is not None and self._parameterNode is not None:
+            self._outputID = finished.outputID  # known already: the slider keeps what the user has chosen meanwhile
             self._parameterNode.outputVolume = output
-            self._onStrengthRested()  # the slider may have been moved in the meantime
+            self._onStrengthRested()
+            self._note = _resultText(finished.result)
+        elif isinstance(finished.error, Cancelled):
+            self._note = _("Cancelled.")
         self._showState()
         if finished.error is not None and not isinstance(finished.error, Cancelled):
             self._showError(finished.error)
-        elif finished.error is not None:
-            self.ui.statusLabel.text = _("Cancelled.")
         elif output is not None:
-            self._showResult(output, finished.result)
+            self._showResult(output)
 
-    def _showResult(self, output: Any, result: Any) -> None:
-        sentences = [
-            _("Done in {seconds} s ({device}).").format(seconds=max(1, round(result.seconds)), device=result.device)
-        ]
-        self.ui.statusLabel.text = " ".join([*sentences, *result.warnings])
+    def _showResult(self, output: Any) -> None:
         if self._isOpen():  # whoever works in another module keeps the views as they are
             if self._parameterNode.showComparison:
                 self.onCompareButton()
@@ -345,14 +388,19 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         problem = self._problem()
         self.ui.denoiseButton.enabled = not problem
-        self.ui.denoiseButton.toolTip = problem or _("Denoise the input volume into the output volume.")
         output = parameters.outputVolume if parameters is not None else None
+        hint = ""
+        if output is not None and self._isOfAnotherModel():
+            hint = _("'{name}' was made with another model and is kept; a new volume is made.").format(
+                name=output.GetName()
+            )
+        self.ui.denoiseButton.toolTip = problem or hint or _("Denoise the input volume into the output volume.")
         isResult = parameters is not None and volumes.isResultOf(output, parameters.inputVolume)
         self.ui.compareButton.enabled = isResult
         strengthProblem = self.logic.strengthControl.problem(output) if isResult else ""
         # A result that was not made in this session (a scene that was opened): the slider is for the next run.
         self.ui.strengthSlider.enabled = not (strengthProblem and self.logic.strengthControl.holds(output))
-        self.ui.statusLabel.text = problem or strengthProblem
+        self.ui.statusLabel.text = problem or hint or strengthProblem or self._note
 
     def _showProgress(self) -> None:
         started = self._run.total > 0
@@ -381,6 +429,12 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if error.__cause__ is not None or not isinstance(error, MedDenoiseError):  # for a report, not for the user
             details["detailedText"] = "".join(traceback.format_exception(error))
         slicer.util.errorDisplay(str(error), windowTitle=_("MedDenoise"), **details)
+
+
+def _resultText(result: Any) -> str:
+    """Return what there is to say about a finished run."""
+    done = _("Done in {seconds} s ({device}).").format(seconds=max(1, round(result.seconds)), device=result.device)
+    return " ".join([done, *result.warnings])
 
 
 def _duration(seconds: float) -> str:

@@ -53,6 +53,13 @@ class StrengthControl:
         """Return whether the full-strength result of this volume is kept."""
         return outputVolume is not None and outputVolume.GetID() in self._kept
 
+    def isEdited(self, outputVolume: Any) -> bool:
+        """Return whether somebody else has changed this result since, as far as is known here."""
+        kept = self._kept.get(outputVolume.GetID()) if outputVolume is not None else None
+        if kept is None:
+            return False
+        return outputVolume.GetImageData() is None or volumes.voxelsTime(outputVolume) != kept.outputTime
+
     def problem(self, outputVolume: Any) -> str:
         """Return one sentence on why the strength of this result cannot be changed; empty when it can."""
         kept = self._kept.get(outputVolume.GetID()) if outputVolume is not None else None
@@ -63,7 +70,7 @@ class StrengthControl:
             return _("The input of this result is gone; its strength stays as it is.")
         if volumes.voxelsTime(inputVolume) != kept.inputTime:
             return _("'{name}' has changed since; denoise it again.").format(name=inputVolume.GetName())
-        if outputVolume.GetImageData() is None or volumes.voxelsTime(outputVolume) != kept.outputTime:
+        if self.isEdited(outputVolume):
             return _("'{name}' has been edited; its strength stays as it is.").format(name=outputVolume.GetName())
         return ""
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: Node reference and attribute: the volume that was denoised (by reference while it exists, by name for ever).
 SOURCE = "MedDenoise.source"
+MODEL = "MedDenoise.model"
 STRENGTH = "MedDenoise.strength"
 
 
@@ -71,8 +72,9 @@ def mayBeOverwritten(outputVolume: Any, inputVolume: Any) -> bool:
 
 
 def isResultOf(outputVolume: Any, inputVolume: Any) -> bool:
-    """Return whether a volume was denoised from this input."""
-    if outputVolume is None or inputVolume is None or outputVolume.GetImageData() is None:
+    """Return whether a volume was denoised from this input, and lies on its grid still (it may have been cropped)."""
+    images = [volume.GetImageData() if volume is not None else None for volume in (inputVolume, outputVolume)]
+    if None in images or images[0].GetDimensions() != images[1].GetDimensions():
         return False
     return outputVolume.GetNodeReferenceID(SOURCE) == inputVolume.GetID()
 
@@ -140,7 +142,7 @@ def deliver(
             outputVolume.SetNodeReferenceID(SOURCE, inputVolume.GetID())
             for attribute, value in {
                 SOURCE: inputVolume.GetName(),
-                "MedDenoise.model": model,
+                MODEL: model,
                 "MedDenoise.sha256": result.model_sha256,
                 STRENGTH: f"{strength:g}",
                 "MedDenoise.device": result.device,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import shutil
 import unittest
+import unittest.mock
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,39 @@ class Refuses(Panel):
         self.ui.outputSelector.setCurrentNode(None)
         self.assertTrue(self.ui.denoiseButton.enabled)
 
+    def test_edited_result_as_output(self) -> None:
+        self.choose(noisyArray())
+        output = self.denoise()
+        slicer.util.arrayFromVolume(output)[0, 0, 0] = 7
+        slicer.util.arrayFromVolumeModified(output)
+        self.ui.denoiseButton.click()
+        self.assertFalse(self.running())
+        self.assertRefused("'CT denoised' has been edited; choose \"Create new volume\" as output.")
+        self.ui.outputSelector.setCurrentNode(None)
+        self.assertTrue(self.ui.denoiseButton.enabled)
+
+    def test_cropped_result(self) -> None:
+        self.choose(noisyArray())
+        output = self.denoise()
+        cropped = slicer.util.arrayFromVolume(output)[:, :32].copy()
+        slicer.util.updateVolumeFromArray(output, cropped)
+        self.ui.compareButton.click()
+        self.assertIn("'CT denoised' does not fit its input any more", self.ui.statusLabel.text)
+        self.assertFalse(self.ui.compareButton.enabled)
+        self.assertEqual(self.ui.outputSelector.currentNode().GetID(), output.GetID())
+        self.assertFalse(self.ui.denoiseButton.enabled)
+
+    def test_result_of_another_input_as_output(self) -> None:
+        self.choose(noisyArray())
+        output = self.denoise()
+        self.choose(noisyArray(seed=2), "Other")
+        self.ui.outputSelector.setCurrentNode(output)
+        self.assertIsNone(self.ui.outputSelector.currentNode())
+        self.assertEqual(
+            self.ui.statusLabel.text, "'CT denoised' belongs to another input and is kept; a new volume is made."
+        )
+        self.assertTrue(self.ui.denoiseButton.enabled)
+
     def test_unknown_model(self) -> None:
         self.ui.inputSelector.setCurrentNode(addCT(noisyArray()))
         self.parameters.model = "no such model"
@@ -216,6 +250,37 @@ class Runs(Panel):
         self.ui.inputSelector.setCurrentNode(addCT(noisyArray(seed=2), "Other"))
         self.assertIsNone(self.ui.outputSelector.currentNode())
         self.assertEqual(self.denoise().GetName(), "Other denoised")
+
+    def test_another_model_gets_a_volume_of_its_own(self) -> None:
+        from meddenoise.catalogue import shipped_models
+
+        if not shipped_models():
+            self.skipTest("no model is shipped")
+        own = Path(slicer.app.temporaryPath) / "own.safetensors"
+        shutil.copyfile(shipped_models()[0].path, own)
+        self.choose(noisyArray())
+        first = self.denoise()
+        self.ui.weightsPathLineEdit.currentPath = str(own)
+        before = slicer.util.arrayFromVolume(first).copy()
+        self.assertIn("'CT denoised' was made with another model", self.ui.statusLabel.text)
+        second = self.denoise()
+        self.assertNotEqual(second.GetID(), first.GetID())
+        self.assertNotEqual(second.GetName(), first.GetName())
+        self.assertEqual(first.GetAttribute("MedDenoise.model"), model())
+        self.assertEqual(second.GetAttribute("MedDenoise.model"), str(own))
+        np.testing.assert_array_equal(slicer.util.arrayFromVolume(first), before)
+        self.assertEqual(self.denoise().GetID(), second.GetID())  # the same model again: the same volume
+
+    def test_outcome_stays_until_another_output_is_chosen(self) -> None:
+        node = self.choose(noisyArray())
+        self.denoise()
+        node.Modified()
+        self.ui.deviceComboBox.currentIndex = 1
+        self.widget.parent.exit()
+        self.widget.parent.enter()
+        self.assertIn("Done in", self.ui.statusLabel.text)
+        self.ui.outputSelector.setCurrentNode(None)
+        self.assertEqual(self.ui.statusLabel.text, "")
 
     def test_progress_is_shown(self) -> None:
         self.startLong()
@@ -342,6 +407,33 @@ class Strength(Panel):
         self.ui.strengthSlider.value = 25
         waitUntil(lambda: not self.running())
         np.testing.assert_array_equal(self.values(), blend(self.array, full, 0.25))
+
+    def test_slider_takes_the_strength_of_the_chosen_result(self) -> None:
+        before = self.values()
+        self.ui.outputSelector.setCurrentNode(None)
+        self.ui.strengthSlider.value = 40
+        other = self.denoise()
+        for node, percent in ((self.output, 100), (other, 40)):
+            self.ui.outputSelector.setCurrentNode(node)
+            self.assertEqual(self.ui.strengthSlider.value, percent)
+        np.testing.assert_array_equal(self.values(), before)
+
+    def test_slider_moved_during_the_run_of_a_new_volume(self) -> None:
+        self.ui.outputSelector.setCurrentNode(None)
+        self.ui.denoiseButton.click()
+        self.ui.strengthSlider.value = 25
+        waitUntil(lambda: not self.running())
+        self.assertEqual(self.ui.strengthSlider.value, 25)
+        self.assertEqual(self.ui.outputSelector.currentNode().GetAttribute("MedDenoise.strength"), "0.25")
+
+    def test_result_is_not_blended_twice(self) -> None:
+        logic = self.widget.logic
+        with unittest.mock.patch.object(logic, "setStrength", wraps=logic.setStrength) as setStrength:
+            self.denoise()
+            setStrength.assert_not_called()
+            self.ui.strengthSlider.value = 60
+            waitUntil(lambda: self.output.GetAttribute("MedDenoise.strength") == "0.6")
+            setStrength.assert_called_once()
 
     def test_difference_follows_the_slider(self) -> None:
         from MedDenoiseLib import compare
