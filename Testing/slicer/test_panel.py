@@ -142,6 +142,14 @@ class Scenes(Panel):
         self.ui.strengthSlider.value = 35  # the panel writes where it reads
         self.assertEqual(self.widget.logic.getParameterNode().strength, 35)
 
+    def test_selectors_do_not_count_during_an_import(self) -> None:
+        self.choose(noisyArray())
+        output = self.denoise()
+        slicer.mrmlScene.StartState(slicer.vtkMRMLScene.ImportState)
+        self.ui.outputSelector.setCurrentNode(None)
+        slicer.mrmlScene.EndState(slicer.vtkMRMLScene.ImportState)
+        self.assertEqual(self.ui.outputSelector.currentNode().GetID(), output.GetID())
+
     def test_deleted_input_is_freed(self) -> None:
         node = self.choose(noisyArray())
         self.widget.parent.exit()
