@@ -212,6 +212,8 @@ class Refuses(Panel):
 
     def test_cropped_result(self) -> None:
         self.choose(noisyArray())
+        self.parameters.showComparison = False
+        self.ui.showComparisonCheckBox.checked = False
         output = self.denoise()
         cropped = slicer.util.arrayFromVolume(output)[:, :32].copy()
         slicer.util.updateVolumeFromArray(output, cropped)
@@ -442,6 +444,22 @@ class Strength(Panel):
             self.ui.strengthSlider.value = 60
             waitUntil(lambda: self.output.GetAttribute("MedDenoise.strength") == "0.6")
             setStrength.assert_called_once()
+
+    def test_compare_and_back(self) -> None:
+        layoutManager = slicer.app.layoutManager()
+        if layoutManager is None:
+            self.skipTest("no main window")
+        fourUp = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+        layoutManager.setLayout(fourUp)
+        self.denoise()  # "Compare when done" is on
+        self.assertNotEqual(layoutManager.layout, fourUp)
+        self.assertEqual(self.ui.compareButton.text, "Go &back")
+        self.ui.compareButton.click()
+        self.assertEqual(layoutManager.layout, fourUp)
+        self.assertEqual(self.ui.compareButton.text, "Com&pare")
+        self.ui.compareButton.click()
+        layoutManager.setLayout(fourUp)  # by the layout menu
+        self.assertEqual(self.ui.compareButton.text, "Com&pare")
 
     def test_difference_follows_the_slider(self) -> None:
         from MedDenoiseLib import compare
