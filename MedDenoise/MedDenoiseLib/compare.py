@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import qt
@@ -46,12 +47,17 @@ def registerLayout() -> None:
 
 
 class Comparison:
-    """The comparison on the screen; one at a time."""
+    """The comparison on the screen; one at a time.
 
-    def __init__(self) -> None:
+    :param left: called when the user has left the layout.
+    """
+
+    def __init__(self, left: Callable[[], None] = lambda: None) -> None:
+        self._left = left
         self._syncing = False
         self._observed: list[tuple[Any, int]] = []
-        self._shownID: str | None = None
+        self._inputID: str | None = None
+        self._outputID: str | None = None
         #: The layout to go back to.
         self._layoutBefore: int | None = None
 
@@ -59,6 +65,10 @@ class Comparison:
         """Return whether the three views are on the screen."""
         layoutManager = slicer.app.layoutManager()
         return layoutManager is not None and layoutManager.layout == LAYOUT
+
+    def isShowing(self, outputVolume: Any) -> bool:
+        """Return whether the three views show this result."""
+        return self.isShown() and outputVolume is not None and outputVolume.GetID() == self._outputID
 
     def show(self, inputVolume: Any, outputVolume: Any) -> None:
         """Show the three views; without a main window only the difference volume is made."""
@@ -68,7 +78,7 @@ class Comparison:
         if layoutManager is None:
             return
         makeActive(outputVolume)  # who goes back to the usual views finds the result there, not the noisy input
-        isNew = not self.isShown() or inputVolume.GetID() != self._shownID
+        isNew = not self.isShown() or inputVolume.GetID() != self._inputID
         with slicer.util.RenderBlocker():
             registerLayout()
             if not self.isShown():
@@ -78,7 +88,7 @@ class Comparison:
             shown = (inputVolume, outputVolume, differenceVolume)
             for name, label, volume in zip(VIEWS, labels, shown, strict=True):
                 _showIn(layoutManager.sliceWidget(name), label, volume)
-        self._shownID = inputVolume.GetID()
+        self._inputID, self._outputID = inputVolume.GetID(), outputVolume.GetID()
         if isNew:  # later, place and zoom are the user's
             self._fit()
             qt.QTimer.singleShot(0, self._fit)  # once more when the layout is on the screen and the views have a size
@@ -109,6 +119,7 @@ class Comparison:
     def _onLayoutChanged(self, layout: int) -> None:
         if layout != LAYOUT:
             self.stop()
+            self._left()
 
     def _fit(self) -> None:
         """Fit the views to their volumes, at the place where the red view is."""

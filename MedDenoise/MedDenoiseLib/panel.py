@@ -34,7 +34,7 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         #: ID of the output that was shown last, and what there is to say about it when nothing else is to be said.
         self._outputID: str | None = None
         self._note = ""
-        self._comparison = compare.Comparison()
+        self._comparison = compare.Comparison(left=self._showState)
         ScriptedLoadableModuleWidget.__init__(self, parent)  # last: without a parent it calls setup
 
     # Life of the panel
@@ -236,7 +236,14 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._showState()
 
     def onCompareButton(self) -> None:
-        """Show input, result and difference side by side."""
+        """Show input, result and difference side by side; from there, go back to the layout before."""
+        if self._comparison.isShowing(self._parameterNode.outputVolume):
+            self._comparison.hide()
+            self._showState()
+        else:
+            self._showComparison()
+
+    def _showComparison(self) -> None:
         from meddenoise.errors import InputError
 
         parameters = self._parameterNode
@@ -247,6 +254,7 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                     _("'{name}' does not fit its input any more and cannot be compared.").format(name=output.GetName())
                 )
             self._comparison.show(parameters.inputVolume, output)
+            self._showState()
         except Exception as error:
             self._showState()
             self._showError(error)
@@ -359,7 +367,7 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _showResult(self, output: Any) -> None:
         if self._isOpen():  # whoever works in another module keeps the views as they are
             if self._parameterNode.showComparison:
-                self.onCompareButton()
+                self._showComparison()
             else:
                 self._comparison.refresh(output)
                 compare.makeActive(output)
@@ -397,6 +405,7 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.denoiseButton.toolTip = problem or hint or _("Denoise the input volume into the output volume.")
         isResult = parameters is not None and volumes.isResultOf(output, parameters.inputVolume)
         self.ui.compareButton.enabled = isResult
+        self.ui.compareButton.text = _("Go &back") if self._comparison.isShowing(output) else _("Com&pare")
         strengthProblem = self.logic.strengthControl.problem(output) if isResult else ""
         # A result that was not made in this session (a scene that was opened): the slider is for the next run.
         self.ui.strengthSlider.enabled = not (strengthProblem and self.logic.strengthControl.holds(output))
