@@ -72,13 +72,13 @@ class Comparison:
 
     def show(self, inputVolume: Any, outputVolume: Any) -> None:
         """Show the three views; without a main window only the difference volume is made."""
+        isNew = not self.isShown() or inputVolume.GetID() != self._inputID
         self.stop()
         differenceVolume = updateDifference(inputVolume, outputVolume)
         layoutManager = slicer.app.layoutManager()
         if layoutManager is None:
             return
         makeActive(outputVolume)  # who goes back to the usual views finds the result there, not the noisy input
-        isNew = not self.isShown() or inputVolume.GetID() != self._inputID
         with slicer.util.RenderBlocker():
             registerLayout()
             if not self.isShown():
@@ -109,7 +109,8 @@ class Comparison:
             updateDifference(inputVolume, outputVolume)
 
     def stop(self) -> None:
-        """Let the two display nodes go their own ways again."""
+        """Uncouple the two display nodes and forget the volumes: in another scene their IDs come again."""
+        self._inputID = self._outputID = None
         for node, tag in self._observed:
             node.RemoveObserver(tag)
         if self._observed and slicer.app.layoutManager() is not None:
