@@ -34,6 +34,7 @@ _PADDING_TAG_BELOW_HU = -900.0
 class TrainingSlice:
     """One slice: (j, i) float32 HU from air to metal, and header values; None where the header has none."""
 
+    path: Path
     hu: npt.NDArray[np.float32]
     patient: str
     pixel_mm: float | None
@@ -114,6 +115,7 @@ def _read_slice(item: Slice) -> TrainingSlice:
     hu[padding] = AIR_HU
     np.minimum(hu, np.float32(METAL_ABOVE_HU), out=hu)
     return TrainingSlice(
+        path=item.path,
         hu=hu,
         patient=patient,
         pixel_mm=item.pixel_spacing[0] if item.pixel_spacing else None,

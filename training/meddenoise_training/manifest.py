@@ -18,7 +18,7 @@ SPLITS = ("train", "validation", "test")
 
 
 class Collection(BaseModel):
-    """Where slices come from and how to cite it; ``folders`` are patterns for the series folders that belong to it."""
+    """Where slices come from and how to cite it; ``folders`` are patterns for the names of its folders."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -33,6 +33,8 @@ from meddenoise_training.synthetic import dead_leaves
 HU = npt.NDArray[np.int16]
 #: No scanned slice is free of noise, whatever the estimate says of one that holds little tissue.
 _LEAST_NOISE_HU = 1.0
+#: So many folders are named in a warning; a line has to stay readable.
+_NAMED_FOLDERS = 8
 
 
 class _Kept:
@@ -41,6 +43,8 @@ class _Kept:
     def __init__(self, folder: Path) -> None:
         self.entries: dict[str, list[Slice]] = {split: [] for split in SPLITS}
         self.split_of: dict[str, str] = {}
+        #: Folders of training slices that belong to no collection, in the order met.
+        self.uncited: dict[str, None] = {}
         self.size: tuple[int, ...] = ()
         self._raw: dict[str, BinaryIO] = {}
         for split in SPLITS:
@@ -68,6 +72,25 @@ class _Kept:
             raw.close()
 
 
+class _Citation:
+    """Which collection a file belongs to: the first with a pattern that a folder between source and file matches."""
+
+    def __init__(self, source: Path, collections: list[Collection]) -> None:
+        self._source, self._collections = source, collections
+
+    def folder_of(self, path: Path) -> str:
+        """Return the file's folder, relative to the source; the source's own name for files right in it."""
+        folder = path.parent.relative_to(self._source)
+        return folder.as_posix() if folder.parts else self._source.resolve().name
+
+    def collection_of(self, path: Path) -> str | None:
+        names = self.folder_of(path).split("/")
+        return next(
+            (c.name for c in self._collections if any(fnmatch(n, pattern) for n in names for pattern in c.folders)),
+            None,
+        )
+
+
 def prepare(
     source: Path,
     target: Path,
@@ -87,8 +110,9 @@ def prepare(
     :param synthetic: noise-free slices added to train; a tenth as many to validation.
     :param split: shares of the patients for train, validation and test, where the folders do not say.
     :param sources: TOML file that says how the collections are cited.
-    :param report: called with one line for each thing left out.
-    :raises InputError: when a patient stands in two splits, or there is nothing for train or validation.
+    :param report: called with one line for each thing left out, and one when training slices belong to no collection.
+    :raises InputError: when a patient stands in two splits, there is nothing for train or validation, or ``split`` is
+        given for a source that is divided already.
     :raises OutputError: when the target exists or cannot be written.
     """
     if target.exists():
@@ -105,7 +129,7 @@ def prepare(
             report(f"Left out: {line}")
 
         try:
-            _walk(folders, chosen, slab_mm, collections, kept, skip)
+            _walk(folders, chosen, slab_mm, _Citation(source, collections), kept, skip)
             for name in ("train", "validation"):
                 if not kept.entries[name]:
                     raise InputError(f"There is no CT slice for the split '{name}' in {source}.")
@@ -124,6 +148,8 @@ def prepare(
         )
         (beside / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1), "utf-8")
         beside.rename(target)
+        if kept.uncited:
+            report(_uncited_line(list(kept.uncited), sources))
     except OSError as error:
         raise OutputError(f"The prepared data cannot be written to {target}: {error}.") from error
     finally:
@@ -159,11 +185,16 @@ def _series_folders(source: Path, free: bool) -> list[tuple[str | None, Path]]:
     """Return (split or None, folder) of what is to be read."""
     if not source.is_dir():
         raise InputError(f"There is no folder {source}.")
-    if free:
-        return [(None, source)]
     named: list[tuple[str | None, Path]] = []
     for name in SPLITS:
         named += [(name, p) for p in sorted((source / name).glob("*")) if p.is_dir()]
+    if free and named:
+        raise InputError(
+            f"{source} is divided already, into {', '.join(dict.fromkeys(str(name) for name, _ in named))}; leave out "
+            "--split to keep that division, or give a folder without it."
+        )
+    if free:
+        return [(None, source)]
     if not named:
         raise InputError(
             f"{source} has no folders train, validation and test with a folder for each series; "
@@ -188,18 +219,17 @@ def _walk(
     folders: list[tuple[str | None, Path]],
     chosen: dict[str, str],
     slab_mm: float,
-    collections: list[Collection],
+    citation: _Citation,
     kept: _Kept,
     skip: Callable[[str], None],
 ) -> None:
     """Read every folder and keep its series in the split that the folder, or else the patient, belongs to."""
     salt = secrets.token_bytes(16)
     for named, folder in track(folders, description="Reading CT"):
-        collection = _collection_of(folder.name, collections)
         for series in read_training_series(folder, skip):
             split = named or chosen[series.slices[0].patient]
             _refuse_shared_patient(series, split, kept.split_of)
-            _keep(series, split, slab_mm if split == "train" else 0.0, collection, salt, kept, skip)
+            _keep(series, split, slab_mm if split == "train" else 0.0, citation, salt, kept, skip)
 
 
 def _refuse_shared_patient(series: TrainingSeries, split: str, split_of: dict[str, str]) -> None:
@@ -216,7 +246,7 @@ def _keep(
     series: TrainingSeries,
     split: str,
     slab_mm: float,
-    collection: str | None,
+    citation: _Citation,
     salt: bytes,
     kept: _Kept,
     skip: Callable[[str], None],
@@ -236,7 +266,10 @@ def _keep(
     for middle in range(reach, len(fitting) - reach):
         slab = [s.hu for s in fitting[middle - reach : middle + reach + 1]]
         hu = np.rint(np.mean(slab, axis=0, dtype=np.float64)).astype(np.int16)
-        kept.add(split, hu, _entry(fitting[middle], hu, series, count, collection, salt))
+        entry = _entry(fitting[middle], hu, series, count, citation, salt)
+        kept.add(split, hu, entry)
+        if split == "train" and entry.collection is None:
+            kept.uncited[citation.folder_of(fitting[middle].path)] = None
 
 
 def _entry(
@@ -244,7 +277,7 @@ def _entry(
     hu: HU,
     series: TrainingSeries,
     count: int,
-    collection: str | None,
+    citation: _Citation,
     salt: bytes,
 ) -> Slice:
     def hashed(text: str) -> str:
@@ -256,7 +289,7 @@ def _entry(
         noise_sd=round(max(_LEAST_NOISE_HU, estimate_noise(hu[np.newaxis])), 2),
         patient=hashed(one.patient),
         series=hashed(series.uid),
-        collection=collection,
+        collection=citation.collection_of(one.path),
         pixel_mm=one.pixel_mm,
         spacing_mm=series.spacing_mm,
         thickness_mm=one.thickness_mm,
@@ -266,8 +299,14 @@ def _entry(
     )
 
 
-def _collection_of(folder: str, collections: list[Collection]) -> str | None:
-    return next((c.name for c in collections if any(fnmatch(folder, pattern) for pattern in c.folders)), None)
+def _uncited_line(folders: list[str], sources: Path | None) -> str:
+    """Return the warning that training slices belong to no collection; the card of weights must name their data."""
+    more = f" and {len(folders) - _NAMED_FOLDERS} more" if len(folders) > _NAMED_FOLDERS else ""
+    todo = f"add their folders to {sources}" if sources is not None else "give --sources"
+    return (
+        f"Warning: training slices in {', '.join(folders[:_NAMED_FOLDERS])}{more} belong to no collection; "
+        f"export will refuse them: {todo} and prepare again."
+    )
 
 
 def _add_synthetic(kept: _Kept, count: int, seed: int) -> None:

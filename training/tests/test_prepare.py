@@ -149,6 +149,77 @@ def test_free_folder_is_split_by_patient(write_slice, tmp_path, tissue):
     assert {name: len(e) for name, e in manifest.splits.items()} == {"train": 12, "validation": 4, "test": 4}
 
 
+def write_two_collections(write_slice, tissue, root: Path, division: dict[str, list[str]]) -> None:
+    """Write patients of collections a and b, each file two folders below its patient's, and one file of neither."""
+    for above, patients in division.items():
+        for patient in patients:
+            path = root / above / f"{patient}/study/series/1.dcm"
+            write_slice(path, tissue(1, 10), patient, f"2.{ord(patient[0])}.{patient[-1]}", 0.0)
+
+
+AB = "".join(
+    f'[[collection]]\nname = "{name}"\nlicence = "CC0"\ndoi = "10.0/{name}"\nfolders = ["{name}-*"]\n' for name in "ab"
+)
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_slices_belong_to_the_collection_of_the_folders_above_them(write_slice, tissue, tmp_path, free):
+    named = {"train": ["a-1", "b-1", "c-1"], "validation": ["a-2", "c-2"]}
+    division = {".": [p for patients in named.values() for p in patients]} if free else named
+    write_two_collections(write_slice, tissue, tmp_path / "in", division)
+    (tmp_path / "ab.toml").write_text(AB)
+    lines: list[str] = []
+    shares = read_shares("80,20,0") if free else None
+    manifest = prepare(
+        *(tmp_path / "in", tmp_path / "out"),
+        synthetic=0,
+        split=shares,
+        sources=tmp_path / "ab.toml",
+        report=lines.append,
+    )
+    found = sorted(str(e.collection) for entries in manifest.splits.values() for e in entries)
+    assert found == ["None", "None", "a", "a", "b"]
+    (line,) = lines
+    assert "export will refuse them" in line
+    uncited = [e for e in manifest.splits["train"] if e.collection is None]
+    assert line.count("/study/series") == len(uncited) > 0
+    assert line.count("c-") == len(uncited)
+
+
+def test_without_sources_prepare_says_that_export_will_refuse(write_slice, tissue, tmp_path):
+    division = {"train": [f"a-{k}" for k in range(9)], "validation": ["b-1"]}
+    write_two_collections(write_slice, tissue, tmp_path / "in", division)
+    lines: list[str] = []
+    prepare(tmp_path / "in", tmp_path / "out", synthetic=0, report=lines.append)
+    (line,) = lines
+    assert "train/a-0/study/series" in line
+    assert " and 1 more belong to no collection" in line
+    assert "give --sources" in line
+    assert "b-1" not in line, "validation slices are not what export asks for"
+
+
+def test_files_right_in_the_source_belong_to_the_collection_of_everything(write_slice, tissue, tmp_path):
+    for number in range(2):
+        write_slice(tmp_path / f"in/{number}.dcm", tissue(number, 10), f"P{number}", f"2.{number}", 0.0)
+    (tmp_path / "all.toml").write_text(AB.replace("a-*", "*"))
+    shares, lines = read_shares("50,50,0"), list[str]()
+    manifest = prepare(
+        *(tmp_path / "in", tmp_path / "out"),
+        synthetic=0,
+        split=shares,
+        sources=tmp_path / "all.toml",
+        report=lines.append,
+    )
+    assert [e.collection for e in manifest.splits["train"]] == ["a"]
+    assert lines == []
+
+
+def test_split_does_not_throw_away_a_division(archive, tmp_path):
+    with pytest.raises(InputError, match="divided already, into train, validation, test; leave out --split"):
+        prepare(archive, tmp_path / "out", split=read_shares("80,10,10"))
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_left_out_is_named_with_its_reason(archive, write_slice, tmp_path, tissue):
     folder = tmp_path / "in/train/s"
     write_slice(folder / "1.dcm", tissue(1, 10), "a", "2.1", 0.0)
@@ -161,6 +232,7 @@ def test_what_is_left_out_is_named_with_its_reason(archive, write_slice, tmp_pat
     lines: list[str] = []
     manifest = prepare(tmp_path / "in", tmp_path / "out", synthetic=0, report=lines.append)
     assert len(manifest.splits["train"]) == 1
+    lines = [line for line in lines if line.startswith("Left out: ")]
     assert len(lines) == len(manifest.left_out) == 5
     for reason in ("localizer", "not DICOM", "no PatientID", "not of the size", "no rescale slope"):
         assert sum(reason in line for line in lines) == 1, (reason, lines)
