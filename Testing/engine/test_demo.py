@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))  # tools/ is no installed package
 from meddenoise_training.noise.projection import LowDose  # noqa: E402
 from tools.demo import __main__ as demo  # noqa: E402
 from tools.demo.comparison import fields  # noqa: E402
-from tools.demo.figures import Figure, change_in_the_body, table  # noqa: E402
+from tools.demo.figures import Figure, table, taken_away_in_the_body  # noqa: E402
 from tools.demo.low_dose_series import placed_volume, write_series  # noqa: E402
 
 # The stand-in for Slicer can be installed once in a process, and other tests install it with Qt.
@@ -30,6 +30,7 @@ from pathlib import Path
 from tools.demo import __main__ as demo
 
 folder = Path(sys.argv[1])
+demo.remove_earlier_results(folder)
 demo.denoise_and_show(demo.phantom_case(folder / "dicom", slices=6, size=96), sys.argv[2], folder)
 """
 
@@ -43,7 +44,8 @@ def results(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Pat
     """Return the folder in which a small demo left its results."""
     pytest.importorskip("slicer", reason="slicer-core is not installed (it is for Linux, Windows and macOS only)")
     folder = tmp_path_factory.mktemp("demo")
-    (folder / "figures.md").write_text("of an earlier demo")
+    for name in ("figures.md", "original.png"):
+        (folder / name).write_text("of an earlier demo")
     (folder / "mine.txt").write_text("not the demo's")
     done = run_python("-c", SMALL_DEMO, str(folder), str(tiny_weights))
     assert done.returncode == 0, done.stderr
@@ -59,7 +61,7 @@ def phantom() -> Phantom:
 
 def test_demo_leaves_its_results_and_nothing_else(results: Path) -> None:
     names = {path.name for path in results.iterdir()}
-    assert names == {*demo.RESULTS, "dicom", "mine.txt"}
+    assert names == {*demo.results("noisy"), "dicom", "mine.txt"}
     assert (results / "mine.txt").read_text(encoding="utf-8") == "not the demo's"
 
 
@@ -95,7 +97,7 @@ def test_pictures_are_slice_views_the_right_way_round(results: Path) -> None:
     )
     assert noisy.shape[1] == difference.shape[1] == 512
     assert both.shape[1] == 4 * 512 + 3 * 6
-    grey = noisy[30:]  # below the caption
+    grey = noisy[30:-30]  # between caption and footer
     assert np.ptp(grey, axis=2).max() < 0.01
     height = len(grey)
     # The patient's right, with the liver, is on the left; the back, with the white spine, at the bottom.
@@ -103,7 +105,7 @@ def test_pictures_are_slice_views_the_right_way_round(results: Path) -> None:
     assert left.mean() > right.mean() + 0.03
     white = np.nonzero(grey[:, 200:312, 0] > 0.99)[0]
     assert np.median(white) > 0.55 * height
-    colours = difference[30:]
+    colours = difference[30:-30]
     red_over_blue = colours[..., 0] - colours[..., 2]
     assert red_over_blue.max() > 0.2
     assert red_over_blue.min() < -0.2
@@ -125,11 +127,32 @@ def test_series_is_valid_and_comes_back_as_written(tmp_path: Path, phantom: Phan
 
 
 def test_series_with_fewer_slices_replaces_one_with_more(tmp_path: Path, phantom: Phantom) -> None:
-    (tmp_path / "mine.dcm").write_bytes(b"not the demo's")
+    for name in ("mine.dcm", "slice-009.dcm"):
+        (tmp_path / name).write_bytes(b"not the demo's")
     write_series(tmp_path, placed_volume(phantom.hu, phantom), LowDose())
     few = Phantom(phantom.hu[:2], phantom.labels[:2], phantom.organs, phantom.spacing)
     write_series(tmp_path, placed_volume(few.hu, few), LowDose())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.dcm", "slice-001.dcm", "slice-002.dcm"]
+    names = ["mine.dcm", "slice-001.dcm", "slice-002.dcm", "slice-009.dcm"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def test_earlier_results_are_gone_even_after_a_run_that_fails(
+    tmp_path: Path, tiny_weights: Path, capsys: pytest.CaptureFixture[str], phantom: Phantom
+) -> None:
+    def left_after_a_failed_run() -> set[str]:
+        arguments = ("--input", tmp_path / "missing", "--model", tiny_weights, "--output", tmp_path)
+        assert demo.main([*map(str, arguments)]) == 1
+        assert "no file or folder" in capsys.readouterr().err
+        return {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+
+    for name in (*demo.results("noisy"), *demo.results("original"), "mine.txt"):
+        (tmp_path / name).write_text("of an earlier demo")
+    few = Phantom(phantom.hu[:1], phantom.labels[:1], phantom.organs, phantom.spacing)
+    write_series(tmp_path / "dicom", placed_volume(few.hu, few), LowDose())
+    assert left_after_a_failed_run() == {"mine.txt"}
+    write_series(tmp_path / "dicom", placed_volume(few.hu, few), LowDose())
+    (tmp_path / "dicom" / "mine.dcm").write_bytes(b"not the demo's")
+    assert left_after_a_failed_run() == {"mine.txt", "dicom", "dicom/slice-001.dcm", "dicom/mine.dcm"}
 
 
 def test_fields_show_the_body_without_the_table(phantom: Phantom) -> None:
@@ -142,10 +165,10 @@ def test_fields_show_the_body_without_the_table(phantom: Phantom) -> None:
     assert axial.centre[2] == pytest.approx(-230.5 + 12)  # the middle of slice 3
 
 
-def test_change_and_table() -> None:
+def test_taken_away_and_table() -> None:
     noisy = np.array([[[0, 10, -1000]]], np.int16)
     denoised = np.array([[[4, 12, 500]]], np.int16)
-    assert change_in_the_body(noisy, denoised)["mean"] == 3
+    assert taken_away_in_the_body(noisy, denoised)["mean"] == -3
     text = table([Figure("noise, estimated", "HU", 20.04, 4.996), Figure("SSIM", "", 0.5, 0.9994)], "original")
     assert [line.split()[-2:] for line in text.splitlines()] == [
         ["original", "denoised"],
@@ -167,5 +190,7 @@ def test_wrong_inputs_end_with_one_sentence(
     assert str(tmp_path / "empty") in refusal("--input", tmp_path / "empty", *model)
     assert "nothing.safetensors" in refusal("--model", tmp_path / "nothing.safetensors")
     write_volume(tmp_path / "denoised.nrrd", Volume(phantom.hu))
-    assert "copy it" in refusal("--input", tmp_path / "denoised.nrrd", *model)
-    assert (tmp_path / "denoised.nrrd").exists()
+    write_series(tmp_path / "dicom", placed_volume(phantom.hu, phantom), LowDose())
+    for path in (tmp_path, *(tmp_path / name for name in ("denoised.nrrd", "dicom", "dicom/slice-001.dcm"))):
+        assert "copy it" in refusal("--input", path, *model)
+        assert path.exists()

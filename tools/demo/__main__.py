@@ -19,29 +19,38 @@ from meddenoise.phantom import PANCREAS_LESION, Phantom, numerical_abdomen
 from meddenoise.volume_files import Volume, read_volume
 from meddenoise_training.noise.projection import LowDose
 from tools.demo import scene
-from tools.demo.comparison import PICTURES, save_pictures
+from tools.demo.comparison import pictures, save_pictures
 from tools.demo.figures import (
     FILES,
     Figure,
     against_truth,
     bias_by_organ,
-    change_in_the_body,
     noise_levels,
     table,
+    taken_away_in_the_body,
     write_figures,
 )
-from tools.demo.low_dose_series import low_dose_volume, placed_volume, write_series
+from tools.demo.low_dose_series import low_dose_volume, placed_volume, remove_series, write_series
 
 SEED = 1
 VOLUME = "denoised.nrrd"
-RESULTS = (VOLUME, *PICTURES, *FILES)
+DICOM = "dicom"
+BEFORE = ("noisy", "original")
+
+
+def results(before: str) -> tuple[str, ...]:
+    """Return the names of the files that a demo leaves.
+
+    :param before: what the volume before is called.
+    """
+    return (VOLUME, *pictures(before), *FILES)
 
 
 @dataclass(frozen=True)
 class Case:
     """A CT to be denoised and what is known about it.
 
-    :param before: what it is called in pictures and tables: noisy, original.
+    :param before: what it is called in pictures and tables: one of :data:`BEFORE`.
     :param place: (i, j, k) of the voxel that the pictures show.
     :param phantom: the truth; None for a CT of the user's.
     """
@@ -61,9 +70,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=scene.ROOT / "demo", help="folder of the results")
     options = parser.parse_args(arguments)
     try:
-        find_model(options.model)  # before minutes of work
+        if options.input:
+            check_is_no_result(options.input, options.output)
         options.output.mkdir(parents=True, exist_ok=True)
-        case = own_case(options.input, options.output) if options.input else phantom_case(options.output / "dicom")
+        remove_earlier_results(options.output)  # before anything can fail: what lies there then is of this run
+        find_model(options.model)  # before minutes of work
+        case = own_case(options.input) if options.input else phantom_case(options.output / DICOM)
         denoise_and_show(case, options.model, options.output)
     except (MedDenoiseError, OSError) as error:
         print(f"The demo stopped: {error}", file=sys.stderr)
@@ -71,13 +83,26 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def own_case(path: Path, folder: Path) -> Case:
-    """Read a CT of the user's.
+def check_is_no_result(path: Path, folder: Path) -> None:
+    """Refuse a CT that the demo would remove: the folder of its results, or one of them.
 
     :param folder: of the results.
     """
-    if path.resolve().parent == folder.resolve() and path.name in RESULTS:
+    path_itself, folder = path.resolve(), folder.resolve()
+    files = {folder / name for before in BEFORE for name in results(before)}
+    if path_itself in {folder, *files} or folder / DICOM in (path_itself, path_itself.parent):
         raise InputError(f"{path} is a result of the demo, which replaces it; copy it to another folder first.")
+
+
+def remove_earlier_results(folder: Path) -> None:
+    """Remove what earlier demos left in a folder, and nothing else."""
+    for name in {name for before in BEFORE for name in results(before)}:
+        (folder / name).unlink(missing_ok=True)
+    remove_series(folder / DICOM)
+
+
+def own_case(path: Path) -> Case:
+    """Read a CT of the user's."""
     say(f"Reading {path}")
     volume = read_volume(path)
     describe(volume)
@@ -114,8 +139,6 @@ def check_same(written: Volume, read: Volume) -> None:
 
 def denoise_and_show(case: Case, model: str, folder: Path) -> None:
     """Denoise a case in a MRML scene, and leave volume, pictures and figures in a folder."""
-    for name in RESULTS:  # of an earlier demo; whatever else is in the folder stays
-        (folder / name).unlink(missing_ok=True)
     say("Starting a MRML scene (slicer-core) and loading the MedDenoise module")
     scene.start_slicer()
     noisy = scene.add_volume(case.before, case.noisy)
@@ -124,10 +147,10 @@ def denoise_and_show(case: Case, model: str, folder: Path) -> None:
     denoised = scene.denoise(noisy, model)
     say(f"Denoised in {time.monotonic() - started:.0f} s, the start of the worker included")
     before, after = case.noisy.array, scene.values(denoised)
-    change = change_in_the_body(before, after)
+    taken = taken_away_in_the_body(before, after)
 
     say("Rendering Slicer's slice views")
-    nodes = {"noisy": noisy, "denoised": denoised}
+    nodes = {case.before: noisy, "denoised": denoised}
     if case.phantom is not None:
         nodes["truth"] = scene.add_volume("truth", placed_volume(case.phantom.hu, case.phantom))
     nodes["difference"] = scene.add_difference(noisy, denoised)
@@ -139,8 +162,8 @@ def denoise_and_show(case: Case, model: str, folder: Path) -> None:
     if case.phantom is not None:
         figures += against_truth(case.phantom.hu, before, after)
         organs = bias_by_organ(case.phantom, before, after)
-    write_figures(folder, {"CT": case.name} | scene.provenance(denoised), figures, organs, change, case.before)
-    report(case.before, [*figures, *organs], change, [folder / name for name in RESULTS])
+    write_figures(folder, {"CT": case.name} | scene.provenance(denoised), figures, organs, taken, case.before)
+    report(case.before, [*figures, *organs], taken, [folder / name for name in results(case.before)])
 
 
 def describe(volume: Volume) -> None:
@@ -151,10 +174,10 @@ def describe(volume: Volume) -> None:
     print(f"   {size} voxels of {spacing} mm, {low:g} to {high:g} HU ({volume.array.dtype})")
 
 
-def report(before: str, rows: list[Figure], change: dict[str, float], files: list[Path]) -> None:
+def report(before: str, rows: list[Figure], taken: dict[str, float], files: list[Path]) -> None:
     """Print the figures and where the results are."""
     print(f"\n{table(rows, before)}")
-    print(f"\n  denoised minus {before}, in the body: mean {change['mean']:+.2f} HU, SD {change['SD']:.1f} HU\n")
+    print(f"\n  {before} minus denoised, in the body: mean {taken['mean']:+.2f} HU, SD {taken['SD']:.1f} HU\n")
     print("Look at:")
     for file in files:
         print(f"  {file}")

@@ -1,4 +1,4 @@
-"""The demo's pictures: noisy, denoised, difference and, where it is known, the truth, in Slicer's slice views."""
+"""The demo's pictures: the CT before, denoised, difference and, if known, the truth, in Slicer's slice views."""
 
 from __future__ import annotations
 
@@ -17,36 +17,45 @@ from tools.demo.scene import ijk_to_ras
 from tools.demo.slice_views import Field, SliceView, show_in_window
 
 Floats = npt.NDArray[np.float64]
-#: One view each, and all views side by side.
-SINGLE = ("noisy", "denoised", "difference")
-PICTURES = (*(f"{name}.png" for name in SINGLE), "side-by-side.png")
+SIDE_BY_SIDE = "side-by-side.png"
+DISCLAIMER = "Research use only, not for diagnosis"
 WIDTH = 512  # of a view, pixels
 MARGIN = 8.0  # around the body, mm
 
 
-def save_pictures(folder: Path, nodes: dict[str, Any], noisy: Volume, place: tuple[int, int, int]) -> None:
-    """Render and save the :data:`PICTURES`.
+def pictures(before: str) -> tuple[str, ...]:
+    """Return the names of the picture files: one view each, and all views side by side.
 
-    :param nodes: volume nodes ``noisy``, ``denoised``, ``difference`` and perhaps ``truth``; captions have their names.
-    :param noisy: the volume of that node, for its geometry and to find the body.
+    :param before: what the volume before is called.
+    """
+    return (*(f"{name}.png" for name in (before, "denoised", "difference")), SIDE_BY_SIDE)
+
+
+def save_pictures(folder: Path, nodes: dict[str, Any], noisy: Volume, place: tuple[int, int, int]) -> None:
+    """Render and save the :func:`pictures`.
+
+    :param nodes: volume nodes: first the one before, ``denoised``, ``difference`` and perhaps ``truth``, by which it is
+        known that the CT is simulated.
+    :param noisy: the volume before, for its geometry and to find the body.
     :param place: (i, j, k) of the voxel through which the slices go.
     """
+    before = next(iter(nodes))
     captions: dict[str, str] = {}
     for name, node in nodes.items():
         if name != "difference":
             show_in_window(node, ABDOMEN)
-            captions[name] = f"{node.GetName()}, C{ABDOMEN.centre:.0f} / W{ABDOMEN.width:.0f}"
+            captions[name] = f"{name}, C{ABDOMEN.centre:.0f} / W{ABDOMEN.width:.0f}"
     reach = nodes["difference"].GetDisplayNode().GetWindow() / 2
-    names = f"{nodes['noisy'].GetName()} − {nodes['denoised'].GetName()}"
-    captions["difference"] = f"{names}: blue below 0, red above, ±{reach:.0f} HU"
+    captions["difference"] = f"{before} − denoised: blue below 0, red above, ±{reach:.0f} HU"
     view = SliceView("Demo")
     rows = [
         {name: Panel(view.picture(node, field, WIDTH), captions[name]) for name, node in nodes.items()}
         for field in fields(noisy, place)
     ]
-    for name in SINGLE:
-        save_panels(folder / f"{name}.png", [[rows[0][name]]])
-    save_panels(folder / PICTURES[-1], [list(row.values()) for row in rows])
+    footer = f"Simulated CT. {DISCLAIMER}" if "truth" in nodes else DISCLAIMER
+    for name in (before, "denoised", "difference"):
+        save_panels(folder / f"{name}.png", [[rows[0][name]]], footer)
+    save_panels(folder / SIDE_BY_SIDE, [list(row.values()) for row in rows], footer)
 
 
 def fields(volume: Volume, place: tuple[int, int, int]) -> list[Field]:

@@ -1,4 +1,4 @@
-"""The demo's figures: against the truth where there is one, and what changed; as a table, JSON and Markdown."""
+"""The demo's figures: against the truth where there is one, and what was taken away; as a table, JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ def bias_by_organ(phantom: Phantom, noisy: Array, denoised: Array) -> list[Figur
     ]
 
 
-def change_in_the_body(noisy: Array, denoised: Array) -> dict[str, float]:
-    """Return statistics of denoised minus noisy in the body, HU."""
+def taken_away_in_the_body(noisy: Array, denoised: Array) -> dict[str, float]:
+    """Return statistics of noisy minus denoised in the body, HU: the sign of the module's difference view."""
     body = noisy > BODY_ABOVE_HU
     if not body.any():
         body = np.ones(noisy.shape, bool)
-    change = denoised[body].astype(np.float64) - noisy[body]
-    low, median, high = np.percentile(change, (1, 50, 99))
+    taken = noisy[body].astype(np.float64) - denoised[body]
+    low, median, high = np.percentile(taken, (1, 50, 99))
     return {
-        "mean": float(change.mean()),
-        "SD": float(change.std()),
+        "mean": float(taken.mean()),
+        "SD": float(taken.std()),
         "median": float(median),
         "1st percentile": float(low),
         "99th percentile": float(high),
@@ -87,27 +87,29 @@ def write_figures(
     run: dict[str, str],
     figures: Sequence[Figure],
     organs: Sequence[Figure],
-    change: dict[str, float],
+    taken: dict[str, float],
     before: str,
 ) -> None:
     """Write the :data:`FILES`.
 
     :param run: what was done with what.
     :param organs: bias by organ; empty without a truth.
+    :param taken: statistics of what was taken away.
     :param before: what the volume before is called.
     """
+    title = f"{before.capitalize()} minus denoised, in the body"
     everything = {
         "run": run,
         "figures": [asdict(f) for f in figures],
         "bias by organ": [asdict(f) for f in organs],
-        "change in the body, HU": change,
+        f"{title}, HU": taken,
     }
     text = ["# Figures of the demo", "", *(f"- {name}: {value}" for name, value in run.items())]
     text += _markdown("Figures", figures, before)
     if organs:
         text += _markdown("Bias by organ (mean of the error inside the organ)", organs, before)
-    text += ["", f"## Denoised minus {before}, in the body", ""]
-    text += [f"- {name}: {value:.2f} HU" for name, value in change.items()]
+    text += ["", f"## {title}", ""]
+    text += [f"- {name}: {value:.2f} HU" for name, value in taken.items()]
     (folder / FILES[0]).write_text(json.dumps(everything, indent=2) + "\n", encoding="utf-8")
     (folder / FILES[1]).write_text("\n".join(text) + "\n", encoding="utf-8")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from meddenoise.phantom import Phantom
 from meddenoise.volume_files import Volume
 from meddenoise_training.noise.projection import LowDose
 
+PATIENT_ID = "MEDDENOISE-DEMO"
 #: Centre of the phantom in the patient coordinate system, LPS, mm: off zero, as in a real scanner.
 CENTRE = (4.5, -172.0, -230.5)
 #: What scanners use: stored value = HU + 1024, signed, so that noise around air is not cut off.
@@ -49,7 +51,7 @@ def write_series(folder: Path, volume: Volume, settings: LowDose) -> None:
     from pydicom.uid import generate_uid
 
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("slice-*.dcm"):
+    for old in filter(_is_own, list(folder.iterdir())):
         old.unlink()
     study, series, frame = (generate_uid() for _ in range(3))
     for k, hu in enumerate(volume.array):
@@ -59,6 +61,29 @@ def write_series(folder: Path, volume: Volume, settings: LowDose) -> None:
         image.ImageComments = f"Simulated: {settings}"
         image.PixelData = (hu.astype(np.int32) - INTERCEPT).astype("<i2").tobytes()
         image.save_as(folder / f"slice-{k + 1:03d}.dcm", enforce_file_format=True)
+
+
+def remove_series(folder: Path) -> None:
+    """Remove the folder of an earlier demo's series, unless it holds anything else."""
+    if not folder.is_dir() or folder.is_symlink():
+        return
+    files = list(folder.iterdir())
+    if all(map(_is_own, files)):
+        for file in files:
+            file.unlink()
+        folder.rmdir()
+
+
+def _is_own(path: Path) -> bool:
+    """Return whether a file is a slice that the demo wrote, by its name and its patient."""
+    from pydicom import dcmread
+
+    if not re.fullmatch(r"slice-\d{3,}\.dcm", path.name) or not path.is_file():
+        return False
+    try:
+        return bool(dcmread(path, specific_tags=["PatientID"], stop_before_pixels=True).PatientID == PATIENT_ID)
+    except Exception:  # damaged in any way, or without an ID: not known to be the demo's
+        return False
 
 
 def _header(volume: Volume, k: int) -> Any:
@@ -72,7 +97,7 @@ def _header(volume: Volume, k: int) -> Any:
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID = CTImageStorage
     image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID = generate_uid()
-    image.PatientName, image.PatientID = "Phantom^Numerical abdomen", "MEDDENOISE-DEMO"
+    image.PatientName, image.PatientID = "Phantom^Numerical abdomen", PATIENT_ID
     image.PatientBirthDate = image.PatientSex = image.AccessionNumber = ""
     image.StudyDate = image.StudyTime = image.ReferringPhysicianName = image.Manufacturer = ""
     image.Modality, image.PatientPosition, image.BodyPartExamined = "CT", "HFS", "ABDOMEN"
