@@ -86,7 +86,7 @@ def _fit(
         overrides["fit.steps"] = (
             begun["config"]["fit"]["steps"]
             if begun is not None
-            else steps_within(minutes, load_config(config, overrides), prepared, accelerator=accelerator)
+            else steps_within(minutes, load_config(config, overrides), prepared, accelerator=accelerator, report=_line)
         )
     settings = load_config(config, overrides)
     with Progress(console=console, disable=not console.is_terminal) as bar, _asked_to_stop() as asked:

@@ -99,7 +99,10 @@ class FitConfig(_Section):
     @model_validator(mode="after")
     def _warmup(self) -> FitConfig:
         if self.warmup_steps >= self.steps:
-            raise ValueError(f"warmup_steps ({self.warmup_steps}) must be below steps ({self.steps})")
+            raise ValueError(
+                f"warmup_steps ({self.warmup_steps}) must be below steps ({self.steps}); plan more steps, or use "
+                "`--set fit.warmup_steps=N`"
+            )
         return self
 
 

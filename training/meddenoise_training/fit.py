@@ -20,7 +20,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from meddenoise.devices import has_fast_bfloat16
+from meddenoise.devices import choose_device, has_fast_bfloat16
 from meddenoise.errors import InputError
 from meddenoise.intensity import HU_PER_UNIT, METAL_ABOVE_HU, PADDING_BELOW_HU
 from meddenoise.network import seeded_network
@@ -40,8 +40,10 @@ class Fit:
 
     def __init__(self, config: Config, prepared: Path, *, accelerator: str = "cpu") -> None:
         self.config, self.prepared = config, prepared
-        precision: Any = _precision(config.fit.precision, accelerator)
-        self.fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+        device = choose_device(accelerator)
+        precision: Any = _precision(config.fit.precision, device)
+        kind, _, number = device.partition(":")
+        self.fabric = Fabric(accelerator=kind, devices=[int(number)] if number else 1, precision=precision)
         self.plain: nn.Module = seeded_network(ARCHITECTURES[config.architecture], config.fit.seed)
         # From the identity: a random noise branch first has to unlearn that it shifts air by hundreds of HU.
         torch.nn.init.zeros_(self.plain.get_parameter("exit.weight"))
@@ -137,6 +139,7 @@ def fit(
     :param progress: called with (steps done, steps planned) after each step.
     :param stop: asked after each step; when true the checkpoint is written and the run ends early.
     :raises InputError: when the data or the run's checkpoint do not fit the configuration.
+    :raises DeviceError: when the accelerator is not there.
     """
     state = Fit(config, prepared, accelerator=accelerator)
     validation = Validation(prepared, "validation", config.fit.validation_slices)
@@ -165,10 +168,19 @@ def fit(
     return state
 
 
-def steps_within(minutes: float, config: Config, prepared: Path, *, accelerator: str = "cpu") -> int:
+def steps_within(
+    minutes: float,
+    config: Config,
+    prepared: Path,
+    *,
+    accelerator: str = "cpu",
+    report: Callable[[str], None] = print,
+) -> int:
     """Measure the pace with a few steps that are thrown away and return how many fit into a time.
 
     A tenth is set aside for validation. The warm-up of the configuration must fit too: at least twice its steps.
+
+    :param report: called with one line when that takes longer than the time given.
     """
     trial = Fit(config, prepared, accelerator=accelerator)
     trial.train_step()
@@ -176,7 +188,14 @@ def steps_within(minutes: float, config: Config, prepared: Path, *, accelerator:
     for _ in range(_PACE_STEPS):
         trial.train_step()
     seconds_a_step = (time.monotonic() - started) / _PACE_STEPS
-    return max(2 * config.fit.warmup_steps, int(0.9 * 60 * minutes / seconds_a_step), 1)
+    fitting, least = int(0.9 * 60 * minutes / seconds_a_step), max(2 * config.fit.warmup_steps, 1)
+    if fitting < least:
+        needed = least * seconds_a_step / (0.9 * 60)
+        report(
+            f"{minutes:g} min is too short; {least} steps, about {needed:.2g} min, are the least: twice the warm-up of "
+            f"{config.fit.warmup_steps} steps, which `--set fit.warmup_steps=N` changes."
+        )
+    return max(fitting, least)
 
 
 def charbonnier(difference: Tensor) -> Tensor:

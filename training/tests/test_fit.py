@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 
 import pytest
 import torch
@@ -109,7 +110,17 @@ def test_another_configuration_does_not_resume_but_another_length_does(prepared,
 def test_planned_steps_fit_into_the_time(prepared):
     few, many = (steps_within(minutes, tiny(), prepared) for minutes in (0.05, 0.5))
     assert many > 3 * few
-    assert steps_within(1e-9, tiny(fit__warmup_steps=7), prepared) == 14
+
+
+def test_time_too_short_for_the_warmup_is_told(prepared):
+    lines: list[str] = []
+    assert steps_within(1e-9, tiny(fit__warmup_steps=7), prepared, report=lines.append) == 14
+    (line,) = lines
+    assert re.search(r"too short; 14 steps, about [\d.e-]+ min, are the least", line)
+    assert "fit.warmup_steps=N" in line
+    lines.clear()
+    assert steps_within(0.5, tiny(), prepared, report=lines.append) > 4
+    assert lines == []
 
 
 class _DiskFull:
@@ -141,7 +152,7 @@ def test_damaged_checkpoint_is_named(tmp_path):
         ({"noise.sd_low": 90.0}, "sd_low must be below sd_high"),
         ({"noise.mean_frequency": [0.3, 0.2]}, "rising pair"),
         ({"noise.order": [0, 2]}, "rising pair"),
-        ({"fit.steps": 100, "fit.warmup_steps": 100}, "must be below steps"),
+        ({"fit.steps": 100, "fit.warmup_steps": 100}, "must be below steps.*--set fit.warmup_steps=N"),
         ({"fit.sed": 1}, "fit.sed"),
         ({"data.batch": 0}, "data.batch"),
         ({"fit.precision": "16"}, "fit.precision"),
