@@ -109,7 +109,8 @@ def _fit(
 def _export(
     run: Annotated[Path, typer.Argument(help="Folder of a run of `fit`.")],
     target: Annotated[Path, typer.Argument(help="The .safetensors file to write; its card goes beside it as .md.")],
-    card: Annotated[Path, typer.Option(help="TOML file with the card's text, as configs/fast-card.toml.")],
+    card: Annotated[Path, typer.Option(help="TOML file with the card's text, as your copy of configs/fast-card.toml.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a target that exists.")] = False,
     threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
 ) -> None:
     """Measure a run's averaged weights and write them with their model card."""
@@ -119,7 +120,7 @@ def _export(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    _line(f"{target}: SHA-256 {export(run, target, card)}")
+    _line(f"{target}: SHA-256 {export(run, target, card, overwrite=overwrite)}")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from meddenoise.errors import InputError
 from meddenoise.model_card import FAST, STANDARD, Architecture
-from meddenoise_training.toml_files import parse_toml, read_toml
+from meddenoise_training.toml_files import parse_toml, read_toml, wrong_fields
 
 ARCHITECTURES: dict[str, Architecture] = {"fast": FAST, "standard": STANDARD}
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -138,8 +138,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        reasons = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise InputError(f"The configuration is not valid: {reasons}.") from error
+        raise InputError(f"The configuration is not valid: {wrong_fields(error)}.") from error
 
 
 def parse_override(text: str) -> tuple[str, Any]:

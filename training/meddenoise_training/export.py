@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from meddenoise.catalogue import MODELS_FOLDER, shipped_models
 from meddenoise.errors import InputError, OutputError
 from meddenoise.intensity import HU_PER_UNIT
 from meddenoise.model_card import ModelCard
@@ -22,7 +23,7 @@ from meddenoise_training.checkpoint import read_checkpoint
 from meddenoise_training.config import ARCHITECTURES, Config
 from meddenoise_training.manifest import Manifest, read_manifest
 from meddenoise_training.noise.correlated import SHARP, SMOOTH
-from meddenoise_training.toml_files import read_toml
+from meddenoise_training.toml_files import read_toml, wrong_fields
 from meddenoise_training.validation import NOISE_SD_HU, Validation
 
 #: Slices of each kind behind the card's figures.
@@ -43,23 +44,29 @@ class CardText(BaseModel):
     limits: list[str]
 
 
-def export(run: Path, target: Path, card_text: Path) -> str:
+def export(run: Path, target: Path, card_text: Path, *, overwrite: bool = False) -> str:
     """Measure the averaged weights of a run on validation and test slices and write them with their card.
 
     :param run: folder of the run; its prepared data must still lie where they were.
     :param target: ``.safetensors`` file; the card to read goes beside it, as ``.md``.
     :param card_text: TOML file with the fields of :class:`CardText`.
+    :param overwrite: replace the target and its card where they exist.
     :returns: the SHA-256 of the file.
-    :raises InputError: without a checkpoint, prepared data or card text, or when it is not said where data are from.
-    :raises OutputError: when a file cannot be written.
+    :raises InputError: without a checkpoint, prepared data or card text, when it is not said where data are from, or
+        when the card has the name of a shipped model.
+    :raises OutputError: when a file exists already or cannot be written.
     """
     if target.suffix != ".safetensors":
         raise OutputError(f"Weights are written as .safetensors, not as '{target.suffix}'; rename {target.name}.")
+    for path in (target, target.with_suffix(".md")):
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path} exists already; choose another name, or give --overwrite to replace it.")
     saved = read_checkpoint(run)
     if saved is None:
         raise InputError(f"There is no checkpoint in {run}; train with `meddenoise-train fit` first.")
     config, prepared = Config.model_validate(saved["config"]), Path(saved["prepared"])
     text, manifest = _read_card_text(card_text), read_manifest(prepared)
+    _refuse_shipped_name(text.name, target, card_text)
     network = averaged_network(saved, config)
     card = ModelCard(
         architecture=ARCHITECTURES[config.architecture],
@@ -130,8 +137,15 @@ def _read_card_text(path: Path) -> CardText:
     try:
         return CardText.model_validate(read_toml(path))
     except ValidationError as error:
-        wrong = ", ".join(sorted({str(e["loc"][0]) for e in error.errors()}))
-        raise InputError(f"The card text {path} has missing, wrong or unknown fields: {wrong}.") from error
+        raise InputError(f"The card text {path} is not complete or not right: {wrong_fields(error)}.") from error
+
+
+def _refuse_shipped_name(name: str, target: Path, card_text: Path) -> None:
+    """Refuse weights under the name of a shipped model outside the package: results could not be told apart."""
+    if target.resolve().parent != MODELS_FOLDER.resolve() and name in [model.name for model in shipped_models()]:
+        raise InputError(
+            f"The name '{name}' is that of a shipped model; give your weights another name in {card_text}."
+        )
 
 
 def _training(steps: int, config: Config, manifest: Manifest) -> dict[str, Any]:

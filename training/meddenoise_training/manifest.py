@@ -8,10 +8,10 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from meddenoise.errors import InputError
-from meddenoise_training.toml_files import read_toml
+from meddenoise_training.toml_files import read_toml, wrong_fields
 
 MANIFEST_NAME = "manifest.json"
 SPLITS = ("train", "validation", "test")
@@ -26,6 +26,12 @@ class Collection(BaseModel):
     licence: str
     doi: str
     folders: list[str]
+
+
+class _Sources(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    collection: list[Collection]
 
 
 class Slice(BaseModel):
@@ -75,10 +81,11 @@ def read_collections(path: Path | None) -> list[Collection]:
     if path is None:
         return []
     try:
-        return TypeAdapter(list[Collection]).validate_python(read_toml(path).get("collection"))
+        return _Sources.model_validate(read_toml(path)).collection
     except ValidationError as error:
         raise InputError(
-            f"{path} does not say where data are from: it takes [[collection]] tables with name, licence, doi, folders."
+            f"{path} does not say where data are from, in [[collection]] tables with name, licence, doi and folders: "
+            f"{wrong_fields(error)}."
         ) from error
 
 

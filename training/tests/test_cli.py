@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from meddenoise.weights import read_card
 from meddenoise_training.checkpoint import read_checkpoint
 from meddenoise_training.cli import main
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+TRAINING = Path(__file__).parent.parent
 SMALL = ["--set", "data.patch=32", "--set", "data.batch=2", "--set", "fit.warmup_steps=2", "--threads", "1"]
 
 
@@ -32,21 +34,36 @@ def call(monkeypatch, capsys):
     return run
 
 
-def test_from_dicom_to_weights_in_three_commands(archive, tmp_path, call):
-    options = ["--sources", archive / "sources.toml", "--synthetic", 10, "--slab-mm", 5]
-    code, out, error = call("prepare", archive, tmp_path / "prepared", *options)
-    assert code == 0, error
-    assert "train: 12 slices of 2 patients, 10 synthetic slices" in out
-    config = CONFIGS / "fast.toml"
-    code, out, error = call("fit", tmp_path / "prepared", tmp_path / "run", "--config", config, "--steps", 4, *SMALL)
-    assert code == 0, error
-    assert "ct, white: RMSE" in out
-    weights = tmp_path / "fast.safetensors"
-    code, out, error = call("export", tmp_path / "run", weights, "--card", CONFIGS / "fast-card.toml")
-    assert code == 0, error
-    assert "SHA-256" in out
-    assert read_card(weights).name == "fast"
-    assert weights.with_suffix(".md").exists()
+def test_the_first_block_of_the_readme_makes_weights_from_dicom(archive, tmp_path, monkeypatch, call):
+    """Its lines as typed, with the two copies edited, a small archive for CT, and options that make it quick."""
+    quick: dict[str, list[object]] = {"prepare": ["--synthetic", 10, "--slab-mm", 5], "fit": ["--steps", 4, *SMALL]}
+    monkeypatch.chdir(tmp_path)
+    block = (TRAINING / "README.md").read_text(encoding="utf-8").split("```")[1]
+    out = {}
+    for line in block.splitlines():
+        program, *words = shlex.split(line, comments=True) or [""]
+        words = [w.replace("training/", f"{TRAINING}/") for w in words]
+        if program == "cp":
+            shutil.copyfile(*words)
+            edit(Path(words[1]), archive)
+        elif program == "meddenoise-train":
+            words = [str(archive) if w == "CT" else w for w in words]
+            code, out[words[0]], error = call(*words, *quick.get(words[0], []))
+            assert code == 0, error
+    assert "train: 12 slices of 2 patients, 10 synthetic slices" in out["prepare"]
+    assert "Warning" not in out["prepare"]
+    assert "ct, white: RMSE" in out["fit"]
+    assert "SHA-256" in out["export"]
+    assert read_card(tmp_path / "my.safetensors").name == "mine"
+    assert (tmp_path / "my.md").exists()
+
+
+def edit(copy: Path, archive: Path) -> None:
+    """Do what the comments of the block ask for."""
+    if copy.name == "sources.toml":
+        shutil.copyfile(archive / "sources.toml", copy)
+    else:
+        copy.write_text(copy.read_text(encoding="utf-8").replace('name = "fast"', 'name = "mine"'), encoding="utf-8")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
@@ -95,7 +112,7 @@ def test_minutes_plan_a_run_and_the_plan_holds_when_it_goes_on(prepared, tmp_pat
         (["fit", "nowhere", "run", "--accelerator", "cuda", "--minutes", "1"], "'cuda' is not available here"),
         (["fit", "nowhere", "run", "--accelerator", "tpu"], "'tpu' is not a device"),
         (["fit", "nowhere", "run", "--set", "data.batch"], "section.name=value"),
-        (["fit", "nowhere", "run", "--config", "nowhere.toml"], "cannot be read"),
+        (["fit", "nowhere", "run", "--config", "nowhere.toml"], "cannot be read: No such file or directory.\n"),
         (["export", "nowhere", "out.safetensors", "--card", "nowhere.toml"], "no checkpoint"),
     ],
 )

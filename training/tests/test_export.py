@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 
+from meddenoise.catalogue import shipped_models
 from meddenoise.denoiser import Denoiser
 from meddenoise.errors import InputError, OutputError
 from meddenoise.weights import load_network, read_card
@@ -111,11 +112,37 @@ def test_data_that_nobody_can_cite_are_not_exported(archive, card_text, tmp_path
         export(tmp_path / "run", tmp_path / "mine.safetensors", card_text)
 
 
+def test_existing_weights_or_cards_are_replaced_only_when_asked(run, card_text, tmp_path):
+    target = tmp_path / "mine.safetensors"
+    target.with_suffix(".md").write_text("notes")
+    with pytest.raises(OutputError, match=r"mine\.md exists already.*--overwrite"):
+        export(run, target, card_text)
+    assert not target.exists()
+    target.write_text("other weights")
+    with pytest.raises(OutputError, match=r"mine\.safetensors exists already"):
+        export(run, target, card_text)
+    assert target.read_text() == "other weights"
+    export(run, target, card_text, overwrite=True)
+    assert read_card(target).name == "mine"
+    assert "# Mine" in target.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def test_the_name_of_a_shipped_model_is_kept_to_the_models_folder(run, card_text, tmp_path, monkeypatch):
+    shipped = shipped_models()[0].name
+    card_text.write_text(CARD.replace('"mine"', f'"{shipped}"'))
+    with pytest.raises(InputError, match=f"'{shipped}' is that of a shipped model; give your weights another name"):
+        export(run, tmp_path / "mine.safetensors", card_text)
+    assert not (tmp_path / "mine.safetensors").exists()
+    monkeypatch.setattr("meddenoise_training.export.MODELS_FOLDER", tmp_path)
+    export(run, tmp_path / "mine.safetensors", card_text)
+    assert read_card(tmp_path / "mine.safetensors").name == shipped
+
+
 def test_what_cannot_be_exported_is_refused_in_a_sentence(run, card_text, tmp_path):
     with pytest.raises(OutputError, match="safetensors"):
         export(run, tmp_path / "mine.pt", card_text)
     with pytest.raises(InputError, match="no checkpoint"):
         export(tmp_path, tmp_path / "mine.safetensors", card_text)
     card_text.write_text(CARD.replace('title = "Mine"', 'tilte = "Mine"'))
-    with pytest.raises(InputError, match="tilte, title"):
+    with pytest.raises(InputError, match="title is missing; tilte is unknown"):
         export(run, tmp_path / "mine.safetensors", card_text)

@@ -153,7 +153,7 @@ def test_damaged_checkpoint_is_named(tmp_path):
         ({"noise.mean_frequency": [0.3, 0.2]}, "rising pair"),
         ({"noise.order": [0, 2]}, "rising pair"),
         ({"fit.steps": 100, "fit.warmup_steps": 100}, "must be below steps.*--set fit.warmup_steps=N"),
-        ({"fit.sed": 1}, "fit.sed"),
+        ({"fit.sed": 1}, "fit.sed is unknown"),
         ({"data.batch": 0}, "data.batch"),
         ({"fit.precision": "16"}, "fit.precision"),
         ({"data.batch.x": 1}, "data.batch"),

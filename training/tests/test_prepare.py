@@ -220,6 +220,22 @@ def test_split_does_not_throw_away_a_division(archive, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (AB.replace("licence", "license", 1), r"collection 1\.licence is missing; collection 1\.license is unknown"),
+        (AB.replace("[[collection]]", "[[collections]]"), "collection is missing; collections is unknown"),
+        ("[[collection", "is no TOML: "),
+        (None, r"sources\.toml cannot be read: No such file or directory\.$"),
+    ],
+)
+def test_wrong_sources_are_refused_with_the_fields_at_fault(archive, tmp_path, text, words):
+    if text is not None:
+        (tmp_path / "sources.toml").write_text(text)
+    with pytest.raises(InputError, match=words):
+        prepare(archive, tmp_path / "out", sources=tmp_path / "sources.toml")
+
+
 def test_what_is_left_out_is_named_with_its_reason(archive, write_slice, tmp_path, tissue):
     folder = tmp_path / "in/train/s"
     write_slice(folder / "1.dcm", tissue(1, 10), "a", "2.1", 0.0)
