@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from meddenoise import __version__
 from meddenoise.catalogue import DEFAULT_MODEL
-from meddenoise.errors import InputError, InputWarning, MedDenoiseError, OutputError
+from meddenoise.errors import InputError, InputWarning, MedDenoiseError, OutputError, counted
 
 if TYPE_CHECKING:
     from meddenoise.volume_files import Volume
@@ -69,7 +69,7 @@ Series = Annotated[
     str | None,
     typer.Option(
         metavar="UID",
-        help="SeriesInstanceUID to read, where a DICOM folder holds several CT series (without it they are listed).",
+        help="SeriesInstanceUID to read, where a DICOM folder holds several CT series (else up to 8 are listed).",
         show_default=False,
     ),
 ]
@@ -124,7 +124,7 @@ def denoise(
     volume = read_volume(input, series_uid=series)
     before = _noise_level(volume)
     started = time.monotonic()
-    with _progress(quiet, f"Denoising {len(volume.array)} slices") as progress:
+    with _progress(quiet, f"Denoising {counted(len(volume.array), 'slice')}") as progress:
         volume.array = denoiser.denoise(volume.array, strength=strength, progress=progress)
     seconds = time.monotonic() - started
     after = _noise_level(volume)
@@ -133,13 +133,15 @@ def denoise(
         "model": denoiser.card.name,
         "sha256": denoiser.sha256,
         "strength": f"{strength:g}",
+        "device": denoiser.device,
         "version": __version__,
         "source": input.resolve().name,
     }
-    write_volume(output, volume, overwrite=overwrite, metadata=_attributes(facts))
+    note = f"Denoised by MedDenoise {__version__}, {100 * strength:g}%, research use only: {denoiser.card.name}"
+    write_volume(output, volume, overwrite=overwrite, metadata=_attributes(facts), note=note)
     _report(
         quiet,
-        f"{output}: {len(volume.array)} slices denoised in {seconds:.1f} s with {denoiser.card.name} "
+        f"{output}: {counted(len(volume.array), 'slice')} denoised in {seconds:.1f} s with {denoiser.card.name} "
         f"{denoiser.card.version} (SHA-256 {denoiser.sha256[:SHA256_PREFIX]}), strength {strength:g}, "
         f"on {denoiser.device} ({denoiser.precision}).",
         f"Estimated noise: {before} before, {after} after.",
@@ -156,7 +158,7 @@ def noise(input: Input, series: Series = None) -> None:
     check_input(input)
     volume = read_volume(input, series_uid=series)
     k, j, i = volume.array.shape
-    typer.echo(f"{estimate_noise(volume.array):.1f} HU estimated noise in {input} ({k} slices of {j} x {i})")
+    typer.echo(f"{estimate_noise(volume.array):.1f} HU estimated noise in {input} ({counted(k, 'slice')} of {j} x {i})")
 
 
 @app.command("add-noise")
@@ -208,12 +210,13 @@ def add_noise(
         volume.array = add_gaussian_noise(volume.array, sd, seed=seed)
     _note(quiet, f"Writing {output}")
     facts |= {"version": __version__, "source": input.resolve().name}
-    write_volume(output, volume, overwrite=overwrite, metadata=_attributes(facts))
+    note = f"{facts['noise']} noise of {sd:g} HU added by MedDenoise {__version__}"
+    write_volume(output, volume, overwrite=overwrite, metadata=_attributes(facts), note=note)
     texture = f", mean frequency {facts['mean_frequency']} cycles/pixel" if correlated else ""
     _report(
         quiet,
         f"{output}: {facts['noise']} Gaussian noise of {sd:g} HU (seed {seed}{texture}) "
-        f"added to {len(volume.array)} slices.",
+        f"added to {counted(len(volume.array), 'slice')}.",
     )
 
 

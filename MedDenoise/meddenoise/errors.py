@@ -36,6 +36,11 @@ class OutOfMemoryError(MedDenoiseError):
     code = "out_of_memory"
 
 
+def counted(count: int, thing: str) -> str:
+    """Return a number of things in words for a sentence: ``1 slice``, ``2 slices``."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory ran out: Python's, a memory map's, or torch's (by its words).
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import shutil
 import uuid
 import zlib
@@ -19,6 +20,9 @@ import numpy.typing as npt
 from meddenoise.errors import InputError, MissingPackageError, OutputError
 
 EXTENSIONS = (".nrrd", ".nhdr", ".nii.gz", ".nii", ".mha", ".mhd")
+_NIFTI = (".nii.gz", ".nii")
+#: NIfTI's field has 80 bytes, the last of which is 0.
+_DESCRIP_LENGTH = 79
 _SUGGESTION = ".nrrd, .nii.gz or .mha"
 #: CT noise hardly compresses: level 1 gives nearly the size of level 9 in a fraction of the time.
 _COMPRESSION_LEVEL = 1
@@ -83,15 +87,18 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
     :returns: the path, with ``~`` expanded.
     :raises OutputError: for another kind of file, one that exists (without ``overwrite``), a missing or closed folder.
     """
+    names_folder = str(path).endswith(("/", os.sep))  # Path would drop it
     path = Path(path).expanduser()
-    if path.is_dir() or path.suffix.lower() in ("", ".dcm"):
+    if names_folder or path.is_dir() or path.suffix.lower() == ".dcm":
         raise OutputError(
             f"DICOM output is not supported yet, and {path} looks like it; give an output file ending in {_SUGGESTION}."
         )
+    if not path.suffix:
+        raise OutputError(f"{path} has no ending that names a format; use {_SUGGESTION}.")
     if _extension(path) is None:
         raise OutputError(f"A volume cannot be written as {path.name}; give an output file ending in {_SUGGESTION}.")
     if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already; choose another name, or allow it to be overwritten (--overwrite).")
+        raise _exists(path)
     if not path.parent.is_dir():
         raise OutputError(f"The folder {path.parent} does not exist; make it first, or choose another.")
     with _scratch_folder_beside(path):
@@ -100,13 +107,19 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
 
 
 def write_volume(
-    path: str | Path, volume: Volume, *, overwrite: bool = False, metadata: Mapping[str, str] | None = None
+    path: str | Path,
+    volume: Volume,
+    *,
+    overwrite: bool = False,
+    metadata: Mapping[str, str] | None = None,
+    note: str = "",
 ) -> None:
     """Write a volume as NRRD, NIfTI or MetaImage, by the file's extension; the type of the array is kept.
 
     It is written into a hidden folder beside, then moved into place: a failure leaves the old file, or none.
 
     :param metadata: keys and values for the header; NIfTI has no room for them and leaves them out.
+    :param note: what was done, for NIfTI alone: its field ``descrip``, cut after 79 characters.
     :raises OutputError: when the file exists (without ``overwrite``), cannot be written, or the disk is full.
     :raises InputError: when the array is not a volume of a type that files can hold.
     """
@@ -114,6 +127,8 @@ def write_volume(
     image = _image_of(volume)
     for key, value in (metadata or {}).items():
         image.SetMetaData(key, value)
+    if path.name.lower().endswith(_NIFTI):
+        image.SetMetaData("ITK_FileNotes", note[:_DESCRIP_LENGTH])
     sitk = _import_sitk()
     with _scratch_folder_beside(path) as folder:
         try:
@@ -125,14 +140,19 @@ def write_volume(
         _move_into_place(folder, path, overwrite)
 
 
+def _exists(path: Path) -> OutputError:
+    return OutputError(
+        f"{path} exists already; choose another name, or allow it to be overwritten "
+        "(overwrite=True, on the command line --overwrite)."
+    )
+
+
 def _move_into_place(folder: Path, path: Path, overwrite: bool) -> None:
     """Move what was written; of two files (.mhd, .zraw) the header comes last, so that it never names missing data."""
     written = sorted(folder.iterdir(), key=lambda file: file.name == path.name)
     taken = [path.parent / file.name for file in written if (path.parent / file.name).exists()]
     if taken and not overwrite:
-        raise OutputError(
-            f"{taken[0]} exists already; choose another name, or allow it to be overwritten (--overwrite)."
-        )
+        raise _exists(taken[0])
     try:
         for file in written:
             file.replace(path.parent / file.name)
@@ -207,7 +227,7 @@ def _check_header(reader: Any, path: Path) -> None:
         raise InputError(
             f"{path.name} has {reader.GetDimension()} dimensions ({size}); give a 3-D CT volume, one at a time."
         )
-    if path.name.lower().endswith((".nii", ".nii.gz")):
+    if path.name.lower().endswith(_NIFTI):
         _check_nifti(reader, path)
 
 

@@ -108,6 +108,7 @@ def test_denoise_from_end_to_end(ct: Path, tmp_path: Path, model: list[str], tin
         "MedDenoise.model": "tiny",
         "MedDenoise.sha256": sha256,
         "MedDenoise.strength": "1",
+        "MedDenoise.device": "cpu",
         "MedDenoise.version": meddenoise.__version__,
         "MedDenoise.source": "ct.nrrd",
     }
@@ -283,6 +284,8 @@ def test_a_dicom_folder(tmp_path: Path, model: list[str]):
     volume = read_volume(tmp_path / "out.nii.gz")
     np.testing.assert_array_equal(volume.array, np.maximum(a_ct(2).array, -1024))
     np.testing.assert_allclose(volume.spacing, (0.7, 0.8, 5), rtol=1e-6)
+    descrip = sitk.ReadImage(str(tmp_path / "out.nii.gz")).GetMetaData("descrip")
+    assert descrip == f"Denoised by MedDenoise {meddenoise.__version__}, 0%, research use only: tiny"
 
 
 def test_two_series(tmp_path: Path, model: list[str]):
@@ -301,13 +304,14 @@ def test_a_folder_without_dicom(tmp_path: Path, model: list[str]):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "notes.txt").write_text("nothing")
     result = run_here("denoise", tmp_path / "folder", tmp_path / "out.nrrd", *model, "--quiet")
-    assert_refused(result, "no CT series", "1 files that are not DICOM")
+    assert_refused(result, "no CT series", "1 non-DICOM file.")
 
 
 def test_dicom_output_is_refused_for_now(ct: Path, tmp_path: Path, model: list[str]):
-    for name in ("out", "out.dcm"):
-        result = run_here("denoise", ct, tmp_path / name, *model)
-        assert_refused(result, "DICOM output is not supported yet", ".nrrd", ".nii.gz", ".mha")
+    result = run_here("denoise", ct, tmp_path / "out.dcm", *model)
+    assert_refused(result, "DICOM output is not supported yet", ".nrrd", ".nii.gz", ".mha")
+    result = run_here("denoise", ct, tmp_path / "out", *model)
+    assert_refused(result, "out has no ending that names a format; use .nrrd, .nii.gz or .mha")
 
 
 # --- in this process: refusals

@@ -87,6 +87,13 @@ def test_metadata_lies_in_the_header(tmp_path: Path, extension: str):
     assert image.GetMetaData("MedDenoise.strength") == "0.5"
 
 
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
+def test_note_lies_in_nifti_s_descrip(tmp_path: Path, extension: str):
+    for note in ("", "Denoised", "x" * 100):
+        write_volume(tmp_path / f"ct{extension}", a_volume(), overwrite=True, note=note)
+        assert sitk.ReadImage(str(tmp_path / f"ct{extension}")).GetMetaData("descrip") == note[:79]
+
+
 # --- reading refused
 
 
@@ -160,7 +167,7 @@ def test_missing_and_unknown_inputs(tmp_path: Path):
     with pytest.raises(InputError, match="no known kind"):
         read_volume(tmp_path / "ct.png")
     (tmp_path / "ct.dcm").write_bytes(b"not DICOM")
-    with pytest.raises(InputError, match="1 files that are not DICOM"):
+    with pytest.raises(InputError, match="1 non-DICOM file"):
         read_volume(tmp_path / "ct.dcm")
     write_volume(tmp_path / "ct.nrrd", a_volume())
     with pytest.raises(InputError, match="no series to choose"):
@@ -205,7 +212,8 @@ def test_the_data_file_of_another_header_is_not_overwritten(tmp_path: Path):
         ("ct.gz", "cannot be written as"),
         ("ct.dcm", "DICOM output is not supported yet"),
         ("folder", "DICOM output is not supported yet"),
-        ("no_extension", "DICOM output is not supported yet"),
+        ("no_extension", "has no ending that names a format"),
+        ("no_folder/", "DICOM output is not supported yet"),
         ("folder.nrrd", "DICOM output is not supported yet"),
     ],
 )
@@ -216,7 +224,7 @@ def test_outputs_that_cannot_be(tmp_path: Path, name: str, words: str):
     before = left_in(tmp_path)
     for action in (check_output, lambda path: write_volume(path, a_volume())):
         with pytest.raises(OutputError, match=words):
-            action(tmp_path / name)
+            action(f"{tmp_path}/{name}")
     assert left_in(tmp_path) == before
 
 

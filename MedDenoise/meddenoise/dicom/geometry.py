@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from meddenoise.dicom.series import Series, Slice
-from meddenoise.errors import InputError, InputWarning
+from meddenoise.errors import InputError, InputWarning, counted
 
 #: How far a slice may lie from where a regular grid puts it along the normal, mm; or this part of the spacing,
 #: if that is more. Headers round positions, often to 0.1 mm.
@@ -79,7 +79,10 @@ def grid_of(series: Series) -> Grid:
 
 
 def _check_same_plane(slices: list[Slice], name: str) -> None:
-    """Refuse slices that do not share size, pixel spacing and orientation."""
+    """Refuse slices that do not share size, pixel spacing and orientation, and by name a file that lacks its size."""
+    for item in slices:
+        if 0 in item.size:
+            raise InputError(f"{item.path} is incomplete or damaged; copy it again.")
     sizes = {item.size for item in slices}
     if len(sizes) > 1:
         listed = ", ".join(f"{rows} x {columns}" for rows, columns in sorted(sizes))
@@ -112,15 +115,15 @@ def _slice_spacing(along: npt.NDArray[np.float64], name: str) -> float:
     doubled = int(np.count_nonzero(gaps < _SAME_POSITION_MM))
     if doubled:
         raise InputError(
-            f"{name} has {doubled} file(s) at the position of another (copies, or several phases in one series); "
-            "remove the copies, or export one phase as a series of its own."
+            f"{name} has {counted(doubled, 'file')} at the position of another (copies, or several phases in one "
+            "series); remove the copies, or export one phase as a series of its own."
         )
     median = float(np.median(gaps))
     wide = np.flatnonzero(gaps > _MISSING_FROM * median)
     if wide.size:
         raise InputError(
-            f"{name} misses slices: among slices {median:g} mm apart there are {wide.size} wider gaps, the first "
-            f"of {gaps[wide[0]]:g} mm; copy the series again."
+            f"{name} misses slices: they lie {median:g} mm apart, but with {counted(wide.size, 'wider gap')}, "
+            f"the first of {gaps[wide[0]]:g} mm; copy the series again."
         )
     spacing = float(along[-1] - along[0]) / len(gaps)
     off_grid = float(np.abs(along - (along[0] + spacing * np.arange(len(along)))).max())

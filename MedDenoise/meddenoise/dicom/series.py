@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from meddenoise.errors import InputError, InputWarning, MissingPackageError
+from meddenoise.errors import InputError, InputWarning, MissingPackageError, counted
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 #: Enhanced CT and Legacy Converted Enhanced CT: many slices in one file.
 ENHANCED_CT_STORAGE = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 DICOMDIR_STORAGE = "1.2.840.10008.1.3.10"
-_DAMAGED = "damaged DICOM files"
+_DAMAGED = "damaged DICOM file"
+#: An error lists so many series, and so much of a description: it stays one line.
+_LISTED = 8
+_DESCRIPTION_LENGTH = 40
 
 _HEADER = [
     "SOPClassUID",
@@ -68,11 +71,12 @@ class Series:
     slices: list[Slice]
 
     def __str__(self) -> str:
-        """Return what tells this series from others: UID, number, description, slices."""
-        number = f"series {self.number}, " if self.number else ""
-        description = f"'{self.description}', " if self.description else ""
-        slices = "1 slice" if len(self.slices) == 1 else f"{len(self.slices)} slices"
-        return f"{self.uid} ({number}{description}{slices})"
+        """Return what tells this series from others, in short: UID, description, slices."""
+        words = " ".join(self.description.split())
+        if len(words) > _DESCRIPTION_LENGTH:
+            words = words[:_DESCRIPTION_LENGTH] + "…"
+        description = f"'{words}', " if words else ""
+        return f"{self.uid} ({description}{counted(len(self.slices), 'slice')})"
 
 
 @dataclass
@@ -102,9 +106,11 @@ def choose_series(folder: str | Path, series_uid: str | None = None) -> Series:
     :raises InputError: when there is no CT, no such series, or several and none was named.
     """
     contents = scan(folder)
-    listed = "; ".join(str(series) for series in contents.series)
+    listed = "; ".join(str(series) for series in contents.series[:_LISTED])
+    if len(contents.series) > _LISTED:
+        listed += f"; … and {len(contents.series) - _LISTED} more"
     if not contents.series:
-        there = ", ".join(f"{count} {kind}" for kind, count in sorted(contents.others.items()))
+        there = ", ".join(counted(count, kind) for kind, count in sorted(contents.others.items()))
         raise InputError(f"There is no CT series in {folder}: it holds {there or 'no files'}.")
     if series_uid is not None:
         for series in contents.series:
@@ -113,7 +119,8 @@ def choose_series(folder: str | Path, series_uid: str | None = None) -> Series:
         raise InputError(f"There is no CT series {series_uid} in {folder}; there is: {listed}.")
     if len(contents.series) > 1:
         raise InputError(
-            f"There are {len(contents.series)} CT series in {folder}; choose one by its UID (--series): {listed}."
+            f"There are {len(contents.series)} CT series in {folder}; choose one by its UID (--series), "
+            f"or give the folder of one: {listed}."
         )
     return contents.series[0]
 
@@ -147,7 +154,7 @@ def scan(folder: str | Path) -> FolderContents:
     contents.series = list(found.values())
     if damaged:
         warnings.warn(
-            f"{len(damaged)} DICOM files cannot be read and are left out, the first is {damaged[0]}.",
+            f"{counted(len(damaged), 'DICOM file')} left out, because damaged; the first: {damaged[0]}.",
             InputWarning,
             stacklevel=2,
         )
@@ -191,23 +198,23 @@ def _read_header(path: Path) -> tuple[Any, str | None]:
             kind = _kind_other_than_ct(header)
             return (header, None) if kind is None else (None, kind)
     except pydicom.errors.InvalidDicomError:
-        return None, "files that are not DICOM"
+        return None, "non-DICOM file"
     except Exception:  # a damaged header fails in any way (struct, EOF, Unicode, ...), and must not stop the others
         return None, _DAMAGED
 
 
 def _kind_other_than_ct(header: Any) -> str | None:
-    """Return what a file is when it is not a CT image: words for the error message."""
+    """Return what a file is when it is not a CT image: words for the error message, in the singular."""
     if header.file_meta.get("MediaStorageSOPClassUID") == DICOMDIR_STORAGE:
-        return "DICOMDIR files"
+        return "DICOMDIR file"
     modality = _text(header, "Modality")
     sop_class = str(header.get("SOPClassUID", ""))
     if modality != "CT":
-        return f"{modality} files" if modality else _DAMAGED  # every image names its modality
+        return f"{modality} file" if modality else _DAMAGED  # every image names its modality
     if sop_class not in ("", CT_IMAGE_STORAGE, *ENHANCED_CT_STORAGE):
-        return "screen captures or derived objects of a CT"
+        return "CT screen capture or derived object"
     if "LOCALIZER" in (header.get("ImageType") or []):
-        return "CT localizers"
+        return "CT localizer"
     return None
 
 
