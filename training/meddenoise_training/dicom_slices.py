@@ -14,7 +14,7 @@ import numpy.typing as npt
 from meddenoise.dicom.geometry import grid_of
 from meddenoise.dicom.pixels import read_hu
 from meddenoise.dicom.series import FolderContents, Series, Slice, import_pydicom, quiet_pydicom, scan
-from meddenoise.errors import InputError, InputWarning
+from meddenoise.errors import InputError, InputWarning, counted
 from meddenoise.intensity import AIR_HU, METAL_ABOVE_HU, PADDING_BELOW_HU
 
 _HEADER = (
@@ -62,7 +62,7 @@ def read_training_series(folder: Path, left_out: Callable[[str], None]) -> Itera
     """
     contents = _scan(folder)
     for kind, count in sorted(contents.others.items()):
-        left_out(f"{count} {kind} in {folder}")
+        left_out(f"{counted(count, kind)} in {folder}")
     for found in contents.series:
         series = _read(found, left_out)
         if series.slices:

@@ -250,7 +250,7 @@ def test_what_is_left_out_is_named_with_its_reason(archive, write_slice, tmp_pat
     assert len(manifest.splits["train"]) == 1
     lines = [line for line in lines if line.startswith("Left out: ")]
     assert len(lines) == len(manifest.left_out) == 5
-    for reason in ("localizer", "not DICOM", "no PatientID", "not of the size", "no rescale slope"):
+    for reason in ("1 CT localizer in", "1 non-DICOM file in", "no PatientID", "not of the size", "no rescale slope"):
         assert sum(reason in line for line in lines) == 1, (reason, lines)
     assert str(tmp_path) not in "".join(manifest.left_out), "the manifest names no folder of this machine"
 
