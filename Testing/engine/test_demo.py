@@ -127,9 +127,11 @@ def test_series_is_valid_and_comes_back_as_written(tmp_path: Path, phantom: Phan
 
 
 def test_series_with_fewer_slices_replaces_one_with_more(tmp_path: Path, phantom: Phantom) -> None:
-    for name in ("mine.dcm", "slice-009.dcm"):
-        (tmp_path / name).write_bytes(b"not the demo's")
+    (tmp_path / "mine.dcm").write_bytes(b"not the demo's")
     write_series(tmp_path, placed_volume(phantom.hu, phantom), LowDose())
+    of_another_patient = dcmread(tmp_path / "slice-001.dcm")
+    of_another_patient.PatientID = "1"
+    of_another_patient.save_as(tmp_path / "slice-009.dcm")
     few = Phantom(phantom.hu[:2], phantom.labels[:2], phantom.organs, phantom.spacing)
     write_series(tmp_path, placed_volume(few.hu, few), LowDose())
     names = ["mine.dcm", "slice-001.dcm", "slice-002.dcm", "slice-009.dcm"]
