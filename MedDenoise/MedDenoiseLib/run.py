@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
-from MedDenoiseLib import volumes
+from MedDenoiseLib import torch_installation, volumes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -170,7 +170,6 @@ def blended(original: np.ndarray, denoised: np.ndarray, strength: float) -> np.n
 def newClient() -> WorkerClient:
     """Return a client of the interpreter that is to denoise: Slicer's own, or the one from the settings."""
     from meddenoise.worker_client import WorkerClient
-    from MedDenoiseLib import torch_installation
 
     python = torch_installation.otherPython()
     if python:

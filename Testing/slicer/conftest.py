@@ -43,9 +43,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.fixture(autouse=True)
 def fresh_scene() -> Iterator[None]:
     """Give each test an empty scene; fail it for what its slots and observers raised, which Slicer would only print."""
-    slicer.mrmlScene.Clear()
-    standin.dialogs.clear()
-    standin.slot_errors.clear()
+    standin.fresh_scene()
     yield
     errors = list(standin.slot_errors)
     standin.slot_errors.clear()

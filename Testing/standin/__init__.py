@@ -23,6 +23,7 @@ from .refusal import NotKnownError
 __all__ = [
     "NotKnownError",
     "dialogs",
+    "fresh_scene",
     "install",
     "load_module",
     "missing",
@@ -157,6 +158,15 @@ def install(*, qt: bool = True, window: bool = False) -> None:
         from . import layouts
 
         layouts.open_main_window(slicer.app)
+
+
+def fresh_scene() -> None:
+    """Empty the scene and what was recorded, as before a test."""
+    import slicer
+
+    slicer.mrmlScene.Clear()
+    dialogs.clear()
+    slot_errors.clear()
 
 
 def load_module(path: str | Path) -> Any:

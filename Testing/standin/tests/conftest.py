@@ -24,10 +24,6 @@ else:
 @pytest.fixture(autouse=True)
 def fresh_scene() -> Iterator[None]:
     """Give each test an empty scene and empty records."""
-    import slicer
-
-    slicer.mrmlScene.Clear()
-    standin.dialogs.clear()
-    standin.slot_errors.clear()
+    standin.fresh_scene()
     yield
     standin.slot_errors.clear()
