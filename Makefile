@@ -5,6 +5,7 @@
 #   make test                     style, types and every test
 #   make lint                     style and types alone
 #   make benchmark                speed and memory, as ratios in one run
+#   make bm3d                     installs BM3D, a peer of the training benchmark (non-commercial licence)
 #   make clean                    removes .venv, demo/ and build/
 #
 # On Linux without an NVIDIA GPU PyPI's torch brings 3 GB of CUDA along; its CPU build is smaller:
@@ -18,7 +19,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYDICOM2 := $(VENV)/pydicom-2.4.4
 
-.PHONY: demo test lint benchmark clean
+.PHONY: demo test lint benchmark bm3d clean
 
 $(READY): pyproject.toml training/pyproject.toml constraints.txt
 	@echo "== Installing MedDenoise and what it needs into $(VENV)"
@@ -50,6 +51,9 @@ test: lint $(PYDICOM2)
 
 benchmark: $(READY)
 	$(BIN)/python -m tools.benchmark
+
+bm3d: $(READY)
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e "./training[bm3d]"
 
 clean:
 	rm -rf $(VENV) demo build
