@@ -1,13 +1,15 @@
-"""Low-dose noise made where it arises: in the projections of a slice, then reconstructed (parallel beam).
+"""Low-dose noise made where it arises: in the projections of a slice, then reconstructed.
 
-Filtered back projection (FBP) is linear, so that only the missing noise is reconstructed and added to the slice, whose
+Filtered back projection is linear, so that only the missing noise is reconstructed and added to the slice, whose
 anatomy is never reconstructed again: ``low = slice + FBP(noise of the projections)``. Anatomy shapes it: more noise
-behind bone and in the middle of the body, streaks along the longest paths. The projections come from the reconstructed
-slice, not from a scanner's raw data; beam shaping filter, tube current modulation and fan beam are left out.
+behind bone and in the middle of the body, streaks along the longest paths; so do the scanner's tube current modulation
+and beam shaping filter (bowtie). The projections come from the reconstructed slice, not from a scanner's raw data, and
+the rays are parallel: a fan beam would add a mild change of the noise with the distance from the middle.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -15,28 +17,23 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own usage
 from torch import Tensor
 
+from meddenoise_training.noise.projector import Kernel, back_project, detector_count, even_angles, project
+
 #: Attenuation of water at the effective energy of a 120 kV beam, 1/mm.
 MU_WATER = 0.02
-#: The filtered projections are interpolated to this many samples a detector, lest back projection blur the noise.
-_OVERSAMPLING = 4
-#: Views back projected at once: bounds the memory for weights and indices (about 30 MB at 512 x 512).
-_VIEWS_AT_ONCE = 8
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """A reconstruction kernel: the ramp times ``cos(pi/2 * f / cutoff) ** power``, zero from the cut-off on.
-
-    :param power: 0 Ram-Lak, 1 cosine, 2 Hann.
-    :param cutoff: cycles/mm.
-    """
-
-    power: float
-    cutoff: float
-
-
-#: At a pixel of 0.75 mm their noise has mean frequencies of 0.20, 0.25 and 0.31 cycles/pixel.
-KERNELS = {"smooth": Kernel(2, 0.77), "medium": Kernel(2, 1.0), "sharp": Kernel(1, 1.6)}
+#: Apodisations by name, smoothest first; which mean frequencies their noise has is measured in the tests.
+KERNELS = {
+    "softest": Kernel(2, 0.6),
+    "smooth": Kernel(2, 0.77),
+    "medium": Kernel(2, 1.0),
+    "detail": Kernel(1, 1.1),
+    "sharp": Kernel(1, 1.6),
+    "edge": Kernel(1, 1.4, boost=2.0),
+}
+#: Diameter of the water cylinder that a beam shaping filter is made for, mm.
+BOWTIE_CYLINDER_MM = 400.0
+#: What counts as soft tissue where the noise of a slice is spoken of, HU.
+SOFT_TISSUE_HU = (-100.0, 200.0)
 
 
 @dataclass(frozen=True)
@@ -45,157 +42,136 @@ class LowDose:
 
     :param dose_fraction: dose of the result as a fraction of the input's, above 0 and up to 1.
     :param photons: photons N0 that reach, at the input's dose and with nothing in the beam, one detector of a pixel's
-        width and a slice's height in one view. With the default a quarter of the dose adds 21 HU in the liver of the
-        numerical abdomen: as if the full dose had 12 HU.
+        width and a slice's height in one view, on average over the views.
     :param electronic_variance: variance of the electronic noise, photons squared, at the same detector.
-    :param kernel: name in :data:`KERNELS`.
+    :param kernel: name in :data:`KERNELS`, or a kernel of one's own.
     :param views: over half a turn.
+    :param modulation: of the tube current by angle: the photons of a view grow as the attenuation of its longest path
+        to this power; 0 none, 0.5 the least noise for the dose (Gies et al., Med Phys 26:2235, 1999).
+    :param bowtie: share of the path differences of a water cylinder of 400 mm that the beam shaping filter evens out:
+        0 no filter, 1 all (then the edge of the fan gets e^-8 of the photons).
+    :param slice_overlap: thickness of the slices over their spacing: above 1 neighbours share photons, and noise.
     """
 
     dose_fraction: float = 0.25
     photons: float = 1.5e6
     electronic_variance: float = 50.0
-    kernel: str = "smooth"
+    kernel: str | Kernel = "smooth"
     views: int = 720
+    modulation: float = 0.0
+    bowtie: float = 0.0
+    slice_overlap: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.dose_fraction <= 1:
             raise ValueError(f"The dose fraction is {self.dose_fraction}; it must be above 0 and at most 1.")
         if self.photons <= 0 or self.electronic_variance < 0:
             raise ValueError("The number of photons must be above 0 and the electronic variance not below 0.")
-        if self.kernel not in KERNELS:
+        if isinstance(self.kernel, str) and self.kernel not in KERNELS:
             raise ValueError(f"There is no kernel '{self.kernel}'; there are: {', '.join(KERNELS)}.")
         if self.views < 2:
             raise ValueError(f"{self.views} views are too few; give 2 or more.")
+        if not 0 <= self.modulation <= 1 or not 0 <= self.bowtie <= 1:
+            raise ValueError("Modulation and bowtie must lie between 0 and 1.")
+        if not 1 <= self.slice_overlap <= 20:
+            raise ValueError(f"The overlap of slices is {self.slice_overlap}; it must lie between 1 and 20.")
+
+    @property
+    def apodisation(self) -> Kernel:
+        """The kernel itself."""
+        return KERNELS[self.kernel] if isinstance(self.kernel, str) else self.kernel
 
 
 def low_dose_noise(hu: Tensor, pixel: float, settings: LowDose, generator: torch.Generator) -> Tensor:
     """Make the noise that slices would have in addition at a fraction of their dose.
 
-    :param hu: (n, j, i) float32, slices in HU; values below -1000 (padding) count as air.
+    :param hu: (n, j, i) float32, slices in HU, neighbours in order where ``slice_overlap`` is above 1; values below
+        -1000 (padding) count as air.
     :param pixel: width and height of a pixel, mm.
     :param generator: of the device of ``hu``; decides the noise.
     :returns: (n, j, i) float32, HU, mean 0; to be added to the slices.
     """
-    height, width = hu.shape[1:]
+    integrals = line_integrals(hu, pixel, settings.views)
+    deviation = missing_variance(integrals, incident_photons(integrals, pixel, settings), settings).sqrt()
+    noise = deviation * _standard_normal(deviation.shape, settings.slice_overlap, deviation, generator)
+    angles = even_angles(settings.views, hu)
+    size = (hu.shape[1], hu.shape[2])
+    return back_project(noise, angles, pixel, size, settings.apodisation) * (1000 / MU_WATER)
+
+
+def calibrated(hu: Tensor, pixel: float, settings: LowDose, own_sd: float, generator: torch.Generator) -> LowDose:
+    """Return the settings with the photons at which slices have the noise that they are known to have.
+
+    Reconstructed noise falls as the root of the photons, as long as electronic noise is a small part of it.
+
+    :param hu: (n, j, i) float32, slices in HU.
+    :param own_sd: SD of the slices' own noise in soft tissue, HU; a dose fraction a then adds
+        ``sqrt((1 - a) / a)`` times as much there.
+    :raises ValueError: when the slices hold no soft tissue.
+    """
+    soft = (hu > SOFT_TISSUE_HU[0]) & (hu < SOFT_TISSUE_HU[1])
+    if not bool(soft.any()):
+        raise ValueError("There is no soft tissue in the slices, by whose noise the dose could be told.")
+    for _ in range(2):  # twice: with electronic noise the first step falls a little short
+        a = settings.dose_fraction
+        added = float(low_dose_noise(hu, pixel, settings, generator)[soft].std())
+        wanted = own_sd * math.sqrt((1 - a) / a)
+        settings = dataclasses.replace(settings, photons=settings.photons * (added / wanted) ** 2)
+    return settings
+
+
+def line_integrals(hu: Tensor, pixel: float, views: int) -> Tensor:
+    """Return the attenuation p along the rays of each view, without unit: (n, views, detectors)."""
     mu = MU_WATER * (1 + hu / 1000).clamp_min(0)
     # The noise's strength varies slowly across the projections: a quarter of the views and half the detectors will do.
-    coarse = project(mu, pixel, _angles(math.ceil(settings.views / 4), hu), spacing=2 * pixel)
-    detectors = _detectors(height, width)
-    fine = F.interpolate(coarse, size=detectors, mode="linear").repeat_interleave(4, dim=1)[:, : settings.views]
-    noise = missing_noise(fine, settings, generator)
-    angles = _angles(settings.views, hu)
-    return back_project(noise, angles, pixel, (height, width), KERNELS[settings.kernel]) * (1000 / MU_WATER)
+    coarse = project(mu, pixel, even_angles(math.ceil(views / 4), hu), spacing=2 * pixel)
+    fine = F.interpolate(coarse, size=detector_count(hu.shape[1], hu.shape[2]), mode="linear")
+    return fine.repeat_interleave(4, dim=1)[:, :views]
 
 
-def missing_noise(line_integrals: Tensor, settings: LowDose, generator: torch.Generator) -> Tensor:
-    """Draw the noise of line integrals that a dose fraction lacks (Yu, Shiung, Jondal, McCollough, JCAT 2012).
+def incident_photons(integrals: Tensor, pixel: float, settings: LowDose) -> Tensor:
+    """Return the photons N0 that leave tube and filter towards each detector, at the input's dose.
 
-    Its variance is that at dose a less that at dose 1: ``(1-a)/a * e^p/N0 * (1 + (1+a)/a * Ne * e^p/N0)``.
-
-    :param line_integrals: p, without unit, any shape.
-    :returns: noise of p, the same shape.
+    :param integrals: (n, views, detectors), without unit.
+    :returns: (n, views, detectors).
     """
-    a, n0 = settings.dose_fraction, settings.photons
-    per_photon = line_integrals.exp() / n0
-    variance = (1 - a) / a * per_photon * (1 + (1 + a) / a * settings.electronic_variance * per_photon)
-    normal = torch.randn(
-        line_integrals.shape, generator=generator, device=line_integrals.device, dtype=line_integrals.dtype
-    )
-    return variance.sqrt() * normal
+    longest = integrals.amax(dim=2, keepdim=True)
+    by_view = torch.exp(settings.modulation * (longest - longest.amax(dim=1, keepdim=True)))
+    by_view = by_view / by_view.mean(dim=1, keepdim=True)
+    detectors = integrals.shape[2]
+    t = (torch.arange(detectors, device=integrals.device) - (detectors - 1) / 2) * pixel
+    radius = BOWTIE_CYLINDER_MM / 2
+    chord = 2 * (radius**2 - t.square()).clamp_min(0).sqrt()
+    filtered = torch.exp(-settings.bowtie * MU_WATER * (BOWTIE_CYLINDER_MM - chord))
+    return settings.photons * by_view * filtered.to(integrals.dtype)
 
 
-def project(image: Tensor, pixel: float, angles: Tensor, spacing: float | None = None) -> Tensor:
-    """Integrate slices along parallel rays.
+def missing_variance(integrals: Tensor, photons: Tensor | float, settings: LowDose) -> Tensor:
+    """Return the variance of line integrals that a dose fraction lacks (Yu, Shiung, Jondal, McCollough, JCAT 2012).
 
-    Detector t of view theta sees the line ``x cos(theta) - y sin(theta) = t``; x runs along i, y along j, both from
-    the middle. Same convention as ``skimage.transform.radon``.
+    It is the variance at dose a less that at dose 1: ``(1-a)/a * e^p/N0 * (1 + (1+a)/a * Ne * e^p/N0)``.
 
-    :param image: (n, j, i), for instance attenuation in 1/mm.
-    :param pixel: mm.
-    :param angles: (views,) radians.
-    :param spacing: of the detectors and of the samples along a ray, mm; a pixel when None.
-    :returns: (n, views, detectors): integrals over mm; the detectors span the diagonal of the slice.
+    :param integrals: p, without unit, any shape.
+    :param photons: N0, a number or of that shape.
     """
-    n, height, width = image.shape
-    step = 1.0 if spacing is None else spacing / pixel
-    count = math.ceil(_detectors(height, width) / step)
-    along = (torch.arange(count, device=image.device, dtype=image.dtype) - (count - 1) / 2) * step
-    t, s = along[:, None], along[None, :]
-    sinogram = image.new_empty(n, len(angles), count)
-    for view, angle in enumerate(angles.tolist()):
-        x, y = t * math.cos(angle) + s * math.sin(angle), s * math.cos(angle) - t * math.sin(angle)
-        grid = torch.stack([x * (2 / width), y * (2 / height)], dim=-1)
-        rays = F.grid_sample(image[None], grid[None], mode="bilinear", align_corners=False)
-        sinogram[:, view] = rays[0].sum(-1) * (step * pixel)
-    return sinogram
+    a = settings.dose_fraction
+    per_photon = integrals.exp() / photons
+    return (1 - a) / a * per_photon * (1 + (1 + a) / a * settings.electronic_variance * per_photon)
 
 
-def back_project(sinogram: Tensor, angles: Tensor, pixel: float, size: tuple[int, int], kernel: Kernel) -> Tensor:
-    """Reconstruct slices by filtered back projection: the inverse of :func:`project` up to the kernel's smoothing.
+def _standard_normal(shape: torch.Size, overlap: float, like: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw unit noise; slices d spacings apart are correlated as boxes of that width overlap: ``1 - d / overlap``."""
+    n, whole = shape[0], math.floor(overlap)
+    begun = overlap - whole
 
-    :param sinogram: (n, views, detectors), detectors a pixel apart; the views cover half a turn evenly.
-    :param angles: (views,) radians.
-    :param pixel: mm.
-    :param size: rows and columns of the result.
-    :returns: (n, j, i), unit of the sinogram per mm.
-    """
-    n, views, _ = sinogram.shape
-    height, width = size
-    x = torch.arange(width, device=sinogram.device) - (width - 1) / 2
-    y = torch.arange(height, device=sinogram.device) - (height - 1) / 2
-    result = sinogram.new_zeros(height * width, n)
-    for first in range(0, views, _VIEWS_AT_ONCE):
-        some = slice(first, first + _VIEWS_AT_ONCE)
-        filtered = _filtered(sinogram[:, some], pixel, kernel)
-        theta = angles[some]
-        t = x[None, :, None] * theta.cos() - y[:, None, None] * theta.sin()
-        result += _looked_up(filtered, t.flatten(0, 1))
-    return (result.T * (math.pi / views)).reshape(n, height, width)
+    def draw(count: int) -> Tensor:
+        drawn: Tensor = torch.randn((count, *shape[1:]), generator=generator, device=like.device, dtype=like.dtype)
+        return drawn
 
-
-def _filtered(sinogram: Tensor, pixel: float, kernel: Kernel) -> Tensor:
-    """Apply ramp and kernel along the detectors; (n, views, detectors) to the same, oversampled."""
-    detectors = sinogram.shape[-1]
-    length = 1 << math.ceil(math.log2(2 * detectors))  # zero padding: no wrap-around
-    # The ramp from its samples in space (Kak and Slaney, eq. 3.61): sampled in frequency it would shift the mean.
-    ramp = torch.zeros(length, dtype=torch.float64, device=sinogram.device)
-    odd = torch.arange(1, length // 2, 2, dtype=torch.float64, device=sinogram.device)
-    ramp[0] = 1 / (4 * pixel**2)
-    ramp[1 : length // 2 : 2] = -1 / (math.pi * odd * pixel) ** 2
-    ramp[length // 2 + 1 :] = ramp[1 : length // 2].flip(0)
-    frequency = torch.fft.rfftfreq(length, d=pixel, device=sinogram.device)
-    window = torch.cos(math.pi / 2 * (frequency / kernel.cutoff).clamp_max(1)) ** kernel.power
-    window = torch.where(frequency < kernel.cutoff, window, 0)
-    response = (torch.fft.rfft(ramp).real * pixel * window).to(sinogram.dtype)
-    spectrum = torch.fft.rfft(sinogram, n=length) * response
-    fine = torch.fft.irfft(spectrum, n=_OVERSAMPLING * length) * _OVERSAMPLING
-    result: Tensor = fine[..., : _OVERSAMPLING * detectors]
-    return result
-
-
-def _looked_up(filtered: Tensor, t: Tensor) -> Tensor:
-    """Sum over views what a pixel sees at its positions t (pixels, views): (n, views, samples) to (pixels, n)."""
-    n, views, samples = filtered.shape
-    middle = (samples / _OVERSAMPLING - 1) / 2
-    position = ((t + middle) * _OVERSAMPLING).clamp(0, samples - 2)
-    left = position.floor()
-    weight = position - left
-    index = left.long() + torch.arange(views, device=t.device) * samples
-    # A bag is a pixel: its weighted sum over the samples it sees, all slices at once.
-    return F.embedding_bag(
-        torch.cat([index, index + 1], dim=1),
-        filtered.reshape(n, -1).T.contiguous(),
-        mode="sum",
-        per_sample_weights=torch.cat([1 - weight, weight], dim=1).to(filtered.dtype),
-    )
-
-
-def _angles(views: int, like: Tensor) -> Tensor:
-    """Return the angles of views spread over half a turn, each in the middle of its share."""
-    return (torch.arange(views, device=like.device) + 0.5) * (math.pi / views)
-
-
-def _detectors(height: int, width: int) -> int:
-    """Return how many detectors, a pixel apart, span the diagonal of a slice."""
-    return math.ceil(math.hypot(height, width)) + 2
+    if overlap == 1:
+        return draw(n)
+    # A slice gathers the photons of `whole` spacings and of the beginning of the next, which its neighbour gets too.
+    beginning, rest = math.sqrt(begun) * draw(n + whole), math.sqrt(1 - begun) * draw(n + whole)
+    each = beginning + rest
+    total = torch.stack([each[k : k + whole].sum(dim=0) + beginning[k + whole] for k in range(n)])
+    return total / math.sqrt(overlap)
