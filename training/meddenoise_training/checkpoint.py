@@ -8,6 +8,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from meddenoise.errors import InputError, OutputError
 
@@ -36,10 +37,22 @@ def read_checkpoint(run: Path) -> dict[str, Any] | None:
     :raises InputError: when it cannot be read.
     """
     path = run / CHECKPOINT_NAME
-    if not path.exists():
-        return None
+    return read_checkpoint_file(path) if path.exists() else None
+
+
+def read_checkpoint_file(path: Path) -> dict[str, Any]:
+    """Read a checkpoint.
+
+    :raises InputError: when it cannot be read.
+    """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
         raise InputError(f"The checkpoint {path} cannot be read: {error}. Remove it to start again.") from error
     return state
+
+
+def averaged_weights(saved: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the averaged weights (EMA) of a checkpoint, by their names in the network."""
+    prefix = "module."
+    return {name.removeprefix(prefix): t for name, t in saved["ema"].items() if name.startswith(prefix)}

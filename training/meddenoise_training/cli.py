@@ -59,6 +59,9 @@ def _fit(
     prepared: Prepared,
     run: Annotated[Path, typer.Argument(help="Folder of the run; the same command goes on where one stopped.")],
     config: Annotated[Path | None, typer.Option(help="TOML file, as configs/fast.toml.")] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Begin from these weights: a .safetensors file or the folder of another run.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Planned steps; may change on the way.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Plan as many steps as fit into this time.")] = None,
     threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
@@ -79,6 +82,8 @@ def _fit(
     if threads is not None:
         torch.set_num_threads(threads)
     overrides: dict[str, Any] = dict(parse_override(text) for text in option or [])
+    if init is not None:
+        overrides["init"] = str(init)
     if steps is not None:
         overrides["fit.steps"] = steps
     if minutes is not None:

@@ -107,9 +107,14 @@ class FitConfig(_Section):
 
 
 class Config(_Section):
-    """All of it; ``architecture`` is one of ``ARCHITECTURES``."""
+    """All of it.
+
+    :param architecture: one of ``ARCHITECTURES``.
+    :param init: weights to begin from, of the same architecture: a ``.safetensors`` file or the folder of a run.
+    """
 
     architecture: str = "fast"
+    init: str | None = None
     data: DataConfig = DataConfig()
     noise: NoiseConfig = NoiseConfig()
     fit: FitConfig = FitConfig()

@@ -19,7 +19,7 @@ from meddenoise.intensity import HU_PER_UNIT
 from meddenoise.model_card import ModelCard
 from meddenoise.network import ResidualAutoencoder, build_network
 from meddenoise.weights import save_weights
-from meddenoise_training.checkpoint import read_checkpoint
+from meddenoise_training.checkpoint import averaged_weights, read_checkpoint
 from meddenoise_training.config import ARCHITECTURES, Config
 from meddenoise_training.manifest import Manifest, read_manifest
 from meddenoise_training.noise.correlated import SHARP, SMOOTH
@@ -72,7 +72,7 @@ def export(run: Path, target: Path, card_text: Path, *, overwrite: bool = False)
         architecture=ARCHITECTURES[config.architecture],
         hu_per_unit=HU_PER_UNIT,
         created=datetime.date.today().isoformat(),
-        training=_training(saved["step"], config, manifest),
+        training=_training(saved, config, manifest),
         data=_data(manifest),
         figures=_figures(network, prepared, manifest),
         **text.model_dump(),
@@ -85,8 +85,7 @@ def export(run: Path, target: Path, card_text: Path, *, overwrite: bool = False)
 def averaged_network(saved: dict[str, Any], config: Config) -> ResidualAutoencoder:
     """Build the network with the averaged weights (EMA) of a checkpoint, in evaluation mode."""
     network = build_network(ARCHITECTURES[config.architecture])
-    prefix = "module."
-    network.load_state_dict({k.removeprefix(prefix): v for k, v in saved["ema"].items() if k.startswith(prefix)})
+    network.load_state_dict(averaged_weights(saved))
     return network.eval()
 
 
@@ -148,11 +147,12 @@ def _refuse_shipped_name(name: str, target: Path, card_text: Path) -> None:
         )
 
 
-def _training(steps: int, config: Config, manifest: Manifest) -> dict[str, Any]:
-    fit, data, noise = config.fit, config.data, config.noise
+def _training(saved: dict[str, Any], config: Config, manifest: Manifest) -> dict[str, Any]:
+    fit, data, noise, steps = config.fit, config.data, config.noise, saved["step"]
     low, high = noise.mean_frequency
     return {
         "steps": f"{steps} of {fit.steps} planned, {data.batch} patches of {data.patch} x {data.patch} pixels each",
+        **({"begun from": saved["begun_from"]} if saved.get("begun_from") else {}),
         "loss": f"Charbonnier of the residual in units of the patch's noise SD + {fit.scale_floor_hu} HU",
         "optimiser": f"AdamW, learning rate {fit.learning_rate}, warm-up {fit.warmup_steps} steps, cosine; "
         f"weights averaged (EMA {fit.ema_decay}); seed {fit.seed}",
@@ -166,7 +166,7 @@ def _training(steps: int, config: Config, manifest: Manifest) -> dict[str, Any]:
         "software": ", ".join(
             [f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in _SOFTWARE)]
         ),
-        "config": config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json", exclude={"init"}),  # a path, which is nobody else's business
     }
 
 

@@ -27,6 +27,7 @@ from meddenoise.network import seeded_network
 from meddenoise_training.checkpoint import read_checkpoint, write_checkpoint
 from meddenoise_training.config import ARCHITECTURES, Config
 from meddenoise_training.dataset import Patches
+from meddenoise_training.initial_weights import begin_from, read_initial_weights
 from meddenoise_training.noise.mixture import draw_noise
 from meddenoise_training.validation import Validation
 
@@ -57,6 +58,18 @@ class Fit:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_then_cosine(config))
         self.patches = Patches(prepared, config.data)
         self.step = 0
+        self.begun_from: str | None = None
+
+    def begin(self) -> None:
+        """Take the weights that the configuration begins from, where it names some.
+
+        :raises InputError: when they cannot be read or are of another architecture; WeightsError likewise.
+        """
+        if self.config.init is not None:
+            weights = read_initial_weights(Path(self.config.init))
+            for network in (self.plain, self.ema.module):
+                begin_from(network, weights, self.config.init)
+            self.begun_from = weights.origin
 
     def resume(self, run: Path) -> bool:
         """Load the checkpoint of a run folder where there is one.
@@ -75,6 +88,7 @@ class Fit:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.schedule.load_state_dict(saved["schedule"])
         self.step = saved["step"]
+        self.begun_from = saved.get("begun_from")
         return True
 
     def save(self, run: Path) -> None:
@@ -87,6 +101,7 @@ class Fit:
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
                 "step": self.step,
+                "begun_from": self.begun_from,
                 "config": self.config.model_dump(mode="json"),
                 "prepared": str(self.prepared.resolve()),
             },
@@ -145,6 +160,8 @@ def fit(
     validation = Validation(prepared, "validation", config.fit.validation_slices)
     if state.resume(run):
         report(f"Going on from step {state.step} of {config.fit.steps}.")
+    else:
+        state.begin()
     started = saved = time.monotonic()
     first, recent = state.step, list[tuple[float, float]]()
     while state.step < config.fit.steps and not stop():

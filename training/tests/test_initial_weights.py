@@ -1,0 +1,80 @@
+"""Weights to begin from: a weights file or another run's averaged ones, nothing of another architecture."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from meddenoise.catalogue import find_model
+from meddenoise.errors import InputError, WeightsError
+from meddenoise.weights import load_network, read_card
+from meddenoise_training.checkpoint import averaged_weights, read_checkpoint, write_checkpoint
+from meddenoise_training.config import load_config
+from meddenoise_training.export import export
+from meddenoise_training.fit import fit
+
+TINY = {"data.patch": 32, "data.batch": 2, "fit.steps": 2, "fit.warmup_steps": 1, "fit.precision": "32-true"}
+CARD = 'name="mine"\ntitle="Mine"\nversion="1"\nlicence="CC BY 4.0"\nsummary="For the test."\nlimits=["None."]'
+
+
+def untrained(prepared, run, **changes):
+    """Begin a run and stop it before its first step."""
+    config = load_config(None, {**TINY, **changes})
+    return fit(config, prepared, run, report=lambda _: None, stop=lambda: True)
+
+
+def equal(network, expected):
+    return all(torch.equal(tensor, expected[name]) for name, tensor in network.state_dict().items())
+
+
+def test_a_run_begins_from_a_weights_file(prepared, tmp_path):
+    path = find_model("fast").path
+    state = untrained(prepared, tmp_path / "run", init=str(path))
+    expected = load_network(path).network.state_dict()
+    assert equal(state.plain, expected)
+    assert equal(state.ema.module, expected)
+    assert state.begun_from is not None
+    assert read_card(path).name in state.begun_from
+
+
+@pytest.mark.parametrize("what", ["", "checkpoint.pt"])
+def test_a_run_begins_from_another_runs_averaged_weights(prepared, tmp_path, what):
+    config = load_config(None, {**TINY, "fit.ema_decay": 0.5})
+    first = fit(config, prepared, tmp_path / "first", report=lambda _: None)
+    saved = read_checkpoint(tmp_path / "first")
+    # As checkpoints were before runs could begin from weights, with a section that nobody knows any more.
+    del saved["begun_from"]
+    saved["config"] = {"architecture": "fast", "forgotten": {}}
+    write_checkpoint(tmp_path / "first", saved)
+    state = untrained(prepared, tmp_path / "second", init=str(tmp_path / "first" / what))
+    assert equal(state.plain, averaged_weights(saved))
+    assert not equal(state.plain, first.plain.state_dict()), "not the last ones"
+
+
+def test_a_resumed_run_does_not_begin_again_and_its_card_says_what_it_began_from(prepared, tmp_path):
+    untrained(prepared, tmp_path / "first")
+    changes = {"init": str(tmp_path / "first"), "fit.ema_decay": 0.5}
+    config = load_config(None, {**TINY, **changes})
+    fit(config, prepared, tmp_path / "run", report=lambda _: None)
+    (tmp_path / "first" / "checkpoint.pt").unlink()
+    longer = load_config(None, {**TINY, **changes, "fit.steps": 3})
+    assert fit(longer, prepared, tmp_path / "run", report=lambda _: None).step == 3
+    (tmp_path / "card.toml").write_text(CARD)
+    export(tmp_path / "run", tmp_path / "mine.safetensors", tmp_path / "card.toml")
+    card = read_card(tmp_path / "mine.safetensors")
+    assert card.training["begun from"].startswith("a run of 0 steps, SHA-256 ")
+    assert str(tmp_path) not in card.to_json()
+
+
+def test_what_a_run_cannot_begin_from_is_refused_in_a_sentence(prepared, tmp_path):
+    fast = str(find_model("fast").path)
+    with pytest.raises(InputError, match="another architecture"):
+        untrained(prepared, tmp_path / "run", architecture="standard", init=fast)
+    with pytest.raises(InputError, match="no weights at"):
+        untrained(prepared, tmp_path / "run", init=str(tmp_path / "nowhere"))
+    with pytest.raises(WeightsError, match="cannot be read"):
+        untrained(prepared, tmp_path / "run", init=str(tmp_path / "nowhere.safetensors"))
+    write_checkpoint(tmp_path / "other", {"a": 1})
+    with pytest.raises(InputError, match="not a checkpoint of"):
+        untrained(prepared, tmp_path / "run", init=str(tmp_path / "other"))
+    assert not (tmp_path / "run").exists()
