@@ -21,11 +21,12 @@ _TRIES = 4
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Targets (n, 1, patch, patch) float32 HU and the noise they carry, (n,) HU."""
+class Patch:
+    """A target (1, patch, patch) float32 HU, the SD of the noise it carries in HU, and the slice it is from."""
 
     target: Tensor
-    target_sd: Tensor
+    target_sd: float
+    slice: int
 
 
 class Patches:
@@ -39,26 +40,24 @@ class Patches:
         self._slices = open_slices(prepared, "train", manifest)
         entries = manifest.splits["train"]
         self._sd = np.array([e.noise_sd for e in entries], dtype=np.float32)
-        self._ct = _probabilities(entries, synthetic=False)
-        self._synthetic = _probabilities(entries, synthetic=True)
+        self._ct = _cumulated(entries, synthetic=False)
+        self._synthetic = _cumulated(entries, synthetic=True)
+        if config.synthetic_share < 1 and not self._ct.any():
+            raise InputError("The prepared folder has synthetic slices alone; set synthetic_share = 1, or prepare CT.")
         if config.synthetic_share > 0 and not self._synthetic.any():
             raise InputError(
                 "The prepared folder has no synthetic slices; prepare with --synthetic or set synthetic_share = 0."
             )
 
-    def draw(self, rng: np.random.Generator) -> Batch:
-        """Draw a batch; it depends on the generator alone."""
-        n = self._config.batch
-        patches, sd = [], []
-        for _ in range(n):
-            synthetic = rng.random() < self._config.synthetic_share
-            index = int(rng.choice(len(self._sd), p=self._synthetic if synthetic else self._ct))
-            patches.append(self._patch(index, rng))
-            sd.append(self._sd[index])
-        target = torch.from_numpy(np.stack(patches).astype(np.float32)).unsqueeze(1)
-        return Batch(target, torch.from_numpy(np.array(sd)))
+    def draw(self, rng: np.random.Generator) -> Patch:
+        """Draw a patch; it depends on the generator alone."""
+        synthetic = rng.random() < self._config.synthetic_share
+        # Not rng.choice, which adds the probabilities up each time.
+        index = int(np.searchsorted(self._synthetic if synthetic else self._ct, rng.random(), side="right"))
+        patch = self._cut(index, rng).astype(np.float32)
+        return Patch(torch.from_numpy(patch).unsqueeze(0), float(self._sd[index]), index)
 
-    def _patch(self, index: int, rng: np.random.Generator) -> npt.NDArray[np.int16]:
+    def _cut(self, index: int, rng: np.random.Generator) -> npt.NDArray[np.int16]:
         size = self._config.patch
         image = self._slices[index]
         for _ in range(_TRIES):
@@ -70,9 +69,10 @@ class Patches:
         return turned[:, ::-1] if rng.random() < 0.5 else turned
 
 
-def _probabilities(entries: list[Slice], *, synthetic: bool) -> npt.NDArray[np.float64]:
-    """Return how often each slice is drawn among those of its kind; all zeros when there are none."""
+def _cumulated(entries: list[Slice], *, synthetic: bool) -> npt.NDArray[np.float64]:
+    """Return how often a slice up to each one is drawn among those of its kind, 1 at the end; all 0 without any."""
     weight = np.array(
         [(e.kind == "synthetic") == synthetic and 1 / (e.noise_sd**2 + SD_FLOOR_HU**2) for e in entries], dtype=float
     )
-    return weight / (weight.sum() or 1.0)
+    total = np.cumsum(weight)
+    return total / total[-1] if total.size and total[-1] > 0 else total

@@ -1,8 +1,4 @@
-"""The training loop: fits the autoencoder, keeps checkpoints, goes on after an interruption as if there had been none.
-
-The patches and the noise of a step depend on the seed and on the step's number alone, so that a resumed run sees
-exactly what an uninterrupted one sees and no state of a random generator has to be kept.
-"""
+"""The training loop: fits the autoencoder, keeps checkpoints, goes on after an interruption as if there had been none."""
 
 from __future__ import annotations
 
@@ -22,13 +18,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from meddenoise.devices import choose_device, has_fast_bfloat16
 from meddenoise.errors import InputError
-from meddenoise.intensity import HU_PER_UNIT, METAL_ABOVE_HU, PADDING_BELOW_HU
+from meddenoise.intensity import HU_PER_UNIT
 from meddenoise.network import seeded_network
 from meddenoise_training.checkpoint import read_checkpoint, write_checkpoint
 from meddenoise_training.config import ARCHITECTURES, Config
-from meddenoise_training.dataset import Patches
 from meddenoise_training.initial_weights import begin_from, read_initial_weights
-from meddenoise_training.noise.mixture import draw_noise
+from meddenoise_training.samples import Samples
 from meddenoise_training.validation import Validation
 
 LOG_NAME = "log.csv"
@@ -56,7 +51,7 @@ class Fit:
         average = get_ema_multi_avg_fn(config.fit.ema_decay)  # type: ignore[no-untyped-call]
         self.ema = AveragedModel(self.plain, multi_avg_fn=average)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_then_cosine(config))
-        self.patches = Patches(prepared, config.data)
+        self.samples = Samples(prepared, config)
         self.step = 0
         self.begun_from: str | None = None
 
@@ -117,14 +112,8 @@ class Fit:
         :returns: the loss, and the gradient's norm before clipping.
         """
         settings = self.config
-        seed = np.random.SeedSequence([settings.fit.seed, self.step])
-        batch = self.patches.draw(np.random.default_rng(seed))
-        generator = torch.Generator().manual_seed(int(seed.generate_state(1, np.uint32)[0]))
-        size = settings.data.patch
-        drawn = draw_noise(batch.target_sd, size, size, settings.noise, generator)
-        noisy = (batch.target + drawn.noise).clamp(PADDING_BELOW_HU, METAL_ABOVE_HU) / HU_PER_UNIT
-        scale = torch.hypot(drawn.sd, batch.target_sd) + settings.fit.scale_floor_hu
-        noisy, target, scale = self.fabric.to_device((noisy, batch.target, scale.view(-1, 1, 1, 1)))
+        batch = self.samples.draw(self.step, range(settings.data.batch))
+        noisy, target, scale = self.fabric.to_device((batch.noisy, batch.target, batch.scale))
         loss = charbonnier((self.network(noisy) * HU_PER_UNIT - target) / scale)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)

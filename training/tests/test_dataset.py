@@ -27,26 +27,29 @@ def write_prepared(folder, slices, entries):
     return folder
 
 
+def drawn(patches, count, seed=0):
+    """Return targets (count, patch, patch) and the SD of each."""
+    rng = np.random.default_rng(seed)
+    draws = [patches.draw(rng) for _ in range(count)]
+    return np.stack([d.target[0].numpy() for d in draws]), np.array([d.target_sd for d in draws])
+
+
 def test_cleaner_targets_are_drawn_more_often(tmp_path):
     """By 1 / (SD^2 + 6^2): 12 HU against 24 HU, 3.4 times as often."""
     slices = np.stack([np.full((32, 32), value, np.int16) for value in (10, 20)])
     entries = [{"kind": "ct", "noise_sd": 12}, {"kind": "ct", "noise_sd": 24}]
-    patches = Patches(
-        write_prepared(tmp_path / "p", slices, entries), DataConfig(patch=16, batch=2000, synthetic_share=0)
-    )
-    batch = patches.draw(np.random.default_rng(0))
-    first = batch.target[:, 0, 0, 0] == 10
+    patches = Patches(write_prepared(tmp_path / "p", slices, entries), DataConfig(patch=16, synthetic_share=0))
+    target, sd = drawn(patches, 2000)
+    first = target[:, 0, 0] == 10
     assert float(first.sum() / (~first).sum()) == pytest.approx((24**2 + 36) / (12**2 + 36), rel=0.15)
-    assert set(batch.target_sd[first].tolist()) == {12.0}, "each patch comes with the noise of its own slice"
+    assert set(sd[first].tolist()) == {12.0}, "each patch comes with the noise of its own slice"
 
 
 def test_share_of_synthetic_patches(tmp_path):
     slices = np.stack([np.full((32, 32), value, np.int16) for value in (10, 20)])
     entries = [{"kind": "ct", "noise_sd": 12}, {"kind": "synthetic", "noise_sd": 0}]
-    patches = Patches(
-        write_prepared(tmp_path / "p", slices, entries), DataConfig(patch=16, batch=2000, synthetic_share=0.4)
-    )
-    assert float((patches.draw(np.random.default_rng(0)).target_sd == 0).float().mean()) == pytest.approx(0.4, abs=0.04)
+    patches = Patches(write_prepared(tmp_path / "p", slices, entries), DataConfig(patch=16, synthetic_share=0.4))
+    assert (drawn(patches, 2000)[1] == 0).mean() == pytest.approx(0.4, abs=0.04)
 
 
 def test_body_is_drawn_rather_than_air(tmp_path):
@@ -56,8 +59,8 @@ def test_body_is_drawn_rather_than_air(tmp_path):
     folder = write_prepared(tmp_path / "p", slices, [{"kind": "ct", "noise_sd": 10}])
 
     def share(air_share: float) -> float:
-        patches = Patches(folder, DataConfig(patch=16, batch=1000, synthetic_share=0, air_share=air_share))
-        return float((patches.draw(np.random.default_rng(0)).target.mean(dim=(1, 2, 3)) > -475).float().mean())
+        patches = Patches(folder, DataConfig(patch=16, synthetic_share=0, air_share=air_share))
+        return float((drawn(patches, 1000)[0].mean(axis=(1, 2)) > -475).mean())
 
     assert share(1.0) == pytest.approx(0.3, abs=0.06)
     assert share(0.0) > 0.7
@@ -66,10 +69,10 @@ def test_body_is_drawn_rather_than_air(tmp_path):
 def test_all_eight_orientations_occur_and_values_are_those_of_the_slice(tmp_path):
     slice_ = np.arange(256, dtype=np.int16).reshape(1, 16, 16)
     folder = write_prepared(tmp_path / "p", slice_, [{"kind": "ct", "noise_sd": 10}])
-    patches = Patches(folder, DataConfig(patch=16, batch=200, synthetic_share=0))
-    drawn = patches.draw(np.random.default_rng(0)).target[:, 0].numpy()
-    assert len({p.tobytes() for p in drawn}) == 8
-    assert all(np.array_equal(np.sort(p, axis=None), np.arange(256)) for p in drawn)
+    patches = Patches(folder, DataConfig(patch=16, synthetic_share=0))
+    targets, _ = drawn(patches, 200)
+    assert len({p.tobytes() for p in targets}) == 8
+    assert all(np.array_equal(np.sort(p, axis=None), np.arange(256)) for p in targets)
 
 
 def test_the_same_generator_gives_the_same_patches(prepared):
@@ -77,7 +80,7 @@ def test_the_same_generator_gives_the_same_patches(prepared):
     first, again, other = (patches.draw(np.random.default_rng(s)) for s in (1, 1, 2))
     assert first.target.equal(again.target)
     assert not first.target.equal(other.target)
-    assert first.target.shape == (8, 1, 32, 32)
+    assert first.target.shape == (1, 32, 32)
     hu = open_slices(prepared, "train", read_manifest(prepared))
     assert first.target.max() <= hu.max()
 
@@ -88,4 +91,7 @@ def test_what_cannot_be_drawn_is_refused(prepared, tmp_path):
     slices = np.zeros((1, 32, 32), np.int16)
     folder = write_prepared(tmp_path / "p", slices, [{"kind": "ct", "noise_sd": 10}])
     with pytest.raises(InputError, match="no synthetic slices"):
+        Patches(folder, DataConfig(patch=16, synthetic_share=0.5))
+    folder = write_prepared(tmp_path / "q", slices, [{"kind": "synthetic", "noise_sd": 0}])
+    with pytest.raises(InputError, match="synthetic slices alone"):
         Patches(folder, DataConfig(patch=16, synthetic_share=0.5))

@@ -92,11 +92,12 @@ def cutoff_for(kernels: Kernels) -> Tensor:
     if bool((mean <= 0).any() or (mean >= (ramp + 1) / (ramp + 2) * NYQUIST).any()):
         raise ValueError("The mean frequency of a noise spectrum must lie between 0 and that of its ramp alone.")
     f = torch.linspace(0, NYQUIST, 129)[1:].view(1, -1)
-    order, ramp, target = kernels.order.view(-1, 1), ramp.view(-1, 1), mean.view(-1, 1)
+    order, target = kernels.order.view(-1, 1), mean.view(-1, 1)
+    # As `spectrum`, with what does not depend on the cutoff taken out of the loop.
+    excess, fall = (f - target) * torch.pow(f, ramp.view(-1, 1)), torch.pow(f, order)
     low, high = torch.full_like(target, 0.01), torch.full_like(target, 8.0)
-    for _ in range(30):
+    for _ in range(20):
         middle = (low * high).sqrt()
-        power = spectrum(f, middle, order, ramp)
-        below = (f * power).sum(1, keepdim=True) < target * power.sum(1, keepdim=True)
+        below = (excess * torch.exp(-fall / torch.pow(middle, order))).sum(1, keepdim=True) < 0
         low, high = torch.where(below, middle, low), torch.where(below, high, middle)
     return (low * high).sqrt().view(-1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
@@ -50,10 +50,17 @@ def draw_noise(
     sd = torch.where(nearly_clean, uniform(0, config.sd_low), sd)
     white = uniform(0, 1) < config.white_share
     kernels = _draw_kernels(uniform, config)
-    plain = gaussian_noise(sd, height, width, generator)
-    shaped = correlated_noise(sd, kernels, height, width, generator)
-    noise = torch.where(white.view(-1, 1, 1, 1), plain, shaped) * _sd_map(n, height, width, config.sd_map, generator)
-    return NoiseDraw(noise, sd, white, kernels)
+    noise = torch.empty(n, 1, height, width)
+    # Only the models that occur: training draws patch by patch.
+    if white.any():
+        noise[white] = gaussian_noise(sd[white], height, width, generator)
+    if not white.all():
+        noise[~white] = correlated_noise(sd[~white], _chosen(kernels, ~white), height, width, generator)
+    return NoiseDraw(noise * _sd_map(n, height, width, config.sd_map, generator), sd, white, kernels)
+
+
+def _chosen(kernels: Kernels, which: Tensor) -> Kernels:
+    return Kernels(*(getattr(kernels, field.name)[which] for field in fields(kernels)))
 
 
 def _draw_kernels(uniform: Callable[[float, float], Tensor], config: NoiseConfig) -> Kernels:
