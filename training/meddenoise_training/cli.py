@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -52,6 +52,61 @@ def _prepare(
         patients = len({e.patient for e in entries if e.kind != "synthetic"})
         made = sum(e.kind == "synthetic" for e in entries)
         _line(f"{name}: {len(entries) - made} slices of {patients} patients, {made} synthetic slices")
+
+
+@app.command("bank")
+def _bank(
+    prepared: Prepared,
+    realisations: Annotated[int, typer.Option(min=1, help="For each training slice.")] = 2,
+    views: Annotated[int, typer.Option(min=2, help="Projections over half a turn.")] = 720,
+    seed: Annotated[int, typer.Option(help="Of the scanners and of their noise.")] = 0,
+    accelerator: Accelerator = "cpu",
+    threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
+) -> None:
+    """Make low-dose noise for every training slice, in its projections; the same command goes on after a stop."""
+    import torch
+
+    from meddenoise_training.manifest import read_manifest
+    from meddenoise_training.noise.bank import make_bank
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    with _bar("Noise") as progress:
+        slices = make_bank(
+            prepared,
+            read_manifest(prepared),
+            realisations=realisations,
+            views=views,
+            seed=seed,
+            device=accelerator,
+            progress=progress,
+        )
+    _line(f"{prepared}: {realisations} realisations of low-dose noise for each of {slices} slices")
+
+
+@app.command("clean")
+def _clean(
+    prepared: Prepared,
+    name: Annotated[str, typer.Argument(help="Of the cleaned targets, for `fit --set data.targets=NAME`.")],
+    model: Annotated[str, typer.Option(help="A shipped model, or the path of a .safetensors file.")],
+    strength: Annotated[float, typer.Option(min=0, max=1, help="Share of the model's correction that is made.")] = 0.6,
+    threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
+) -> None:
+    """Denoise the training slices with weights that exist, for a second stage of training on cleaner targets."""
+    from meddenoise_training.cleaned_targets import clean_targets
+    from meddenoise_training.manifest import read_manifest
+
+    with _bar("Cleaning") as progress:
+        left = clean_targets(
+            prepared,
+            read_manifest(prepared),
+            name,
+            model=model,
+            strength=strength,
+            threads=threads,
+            progress=progress,
+        )
+    _line(f"{prepared}: targets '{name}', {left:.1f} HU of noise left on average")
 
 
 @app.command("fit")
@@ -126,6 +181,14 @@ def _export(
     if threads is not None:
         torch.set_num_threads(threads)
     _line(f"{target}: SHA-256 {export(run, target, card, overwrite=overwrite)}")
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Give a function ``(done, total)`` that moves a bar, where the output is a terminal."""
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextmanager

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from meddenoise.errors import InputError
+from meddenoise_training.cleaned_targets import CleanedTargets
 from meddenoise_training.config import DataConfig
-from meddenoise_training.manifest import Slice, open_slices, read_manifest
+from meddenoise_training.manifest import open_slices, read_manifest
+from meddenoise_training.noise.bank import Bank
 
 #: Added to each target's SD before weighting by 1/SD^2: below it an estimate tells more about anatomy than about noise.
 SD_FLOOR_HU = 6.0
@@ -22,17 +24,33 @@ _TRIES = 4
 
 @dataclass(frozen=True)
 class Patch:
-    """A target (1, patch, patch) float32 HU, the SD of the noise it carries in HU, and the slice it is from."""
+    """A piece of a training slice, and what it takes to make a noisy input of it; images are (1, patch, patch) float32.
+
+    :param target: HU: what the network is asked for.
+    :param target_sd: of the noise that the target carries, HU.
+    :param base: HU: what noise is added to; the target itself, or the slice before its target was cleaned.
+    :param base_sd: of the noise that the base carries, HU.
+    :param projection: noise of the bank, made in the projections of this slice; SD 1 in its soft tissue. None without.
+    :param slice: of the train split.
+    """
 
     target: Tensor
     target_sd: float
+    base: Tensor
+    base_sd: float
+    projection: Tensor | None
     slice: int
 
 
 class Patches:
     """Random patches of the train split of a prepared folder, flipped and turned at random."""
 
-    def __init__(self, prepared: Path, config: DataConfig) -> None:
+    def __init__(self, prepared: Path, config: DataConfig, *, projection: bool = False) -> None:
+        """Open a prepared folder.
+
+        :param projection: whether patches come with noise of its bank.
+        :raises InputError: when it does not hold what the configuration asks for.
+        """
         manifest = read_manifest(prepared)
         if config.patch > min(manifest.size):
             raise InputError(f"Patches of {config.patch} do not fit into slices of {manifest.size}.")
@@ -40,8 +58,13 @@ class Patches:
         self._slices = open_slices(prepared, "train", manifest)
         entries = manifest.splits["train"]
         self._sd = np.array([e.noise_sd for e in entries], dtype=np.float32)
-        self._ct = _cumulated(entries, synthetic=False)
-        self._synthetic = _cumulated(entries, synthetic=True)
+        self._cleaned = CleanedTargets(prepared, manifest, config.targets) if config.targets is not None else None
+        self._target_sd = self._sd
+        if self._cleaned is not None:
+            self._target_sd = np.array(self._cleaned.noise_sd, dtype=np.float32)
+        self._bank = Bank(prepared, manifest) if projection else None
+        synthetic = np.array([e.kind == "synthetic" for e in entries], dtype=bool)
+        self._ct, self._synthetic = _cumulated(self._target_sd, ~synthetic), _cumulated(self._target_sd, synthetic)
         if config.synthetic_share < 1 and not self._ct.any():
             raise InputError("The prepared folder has synthetic slices alone; set synthetic_share = 1, or prepare CT.")
         if config.synthetic_share > 0 and not self._synthetic.any():
@@ -54,10 +77,23 @@ class Patches:
         synthetic = rng.random() < self._config.synthetic_share
         # Not rng.choice, which adds the probabilities up each time.
         index = int(np.searchsorted(self._synthetic if synthetic else self._ct, rng.random(), side="right"))
-        patch = self._cut(index, rng).astype(np.float32)
-        return Patch(torch.from_numpy(patch).unsqueeze(0), float(self._sd[index]), index)
+        place = self._place(index, rng)
+        target = base = self._slices[index]
+        base_sd = self._target_sd
+        if self._cleaned is not None and not synthetic:
+            target = base = self._cleaned.slice(index)
+            if rng.random() < self._config.own_noise:
+                base, base_sd = self._slices[index], self._sd
+        return Patch(
+            target=place.cut(target),
+            target_sd=float(self._target_sd[index]),
+            base=place.cut(base),
+            base_sd=float(base_sd[index]),
+            projection=self._projection(index, place, rng),
+            slice=index,
+        )
 
-    def _cut(self, index: int, rng: np.random.Generator) -> npt.NDArray[np.int16]:
+    def _place(self, index: int, rng: np.random.Generator) -> _Place:
         size = self._config.patch
         image = self._slices[index]
         for _ in range(_TRIES):
@@ -65,14 +101,33 @@ class Patches:
             patch = image[top : top + size, left : left + size]
             if (patch[::8, ::8] > BODY_ABOVE_HU).mean() > 0.5 or rng.random() < self._config.air_share:
                 break
-        turned: npt.NDArray[np.int16] = np.rot90(patch, int(rng.integers(4)))
-        return turned[:, ::-1] if rng.random() < 0.5 else turned
+        return _Place(top, left, size, int(rng.integers(4)), bool(rng.random() < 0.5))
+
+    def _projection(self, index: int, place: _Place, rng: np.random.Generator) -> Tensor | None:
+        if self._bank is None:
+            return None
+        noise, sd = self._bank.slice(index, int(rng.integers(self._bank.realisations)))
+        return place.cut(noise) / sd
 
 
-def _cumulated(entries: list[Slice], *, synthetic: bool) -> npt.NDArray[np.float64]:
-    """Return how often a slice up to each one is drawn among those of its kind, 1 at the end; all 0 without any."""
-    weight = np.array(
-        [(e.kind == "synthetic") == synthetic and 1 / (e.noise_sd**2 + SD_FLOOR_HU**2) for e in entries], dtype=float
-    )
-    total = np.cumsum(weight)
+@dataclass(frozen=True)
+class _Place:
+    """Where a patch lies in its slice, and how it is turned and flipped."""
+
+    top: int
+    left: int
+    size: int
+    turns: int
+    flipped: bool
+
+    def cut(self, image: npt.NDArray[np.int16] | npt.NDArray[np.float16]) -> Tensor:
+        """Return the patch, (1, size, size) float32."""
+        piece = image[self.top : self.top + self.size, self.left : self.left + self.size]
+        turned = np.rot90(piece, self.turns)
+        return torch.from_numpy((turned[:, ::-1] if self.flipped else turned).astype(np.float32)).unsqueeze(0)
+
+
+def _cumulated(sd: npt.NDArray[np.float32], chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Return how often a slice up to each one is drawn among those chosen, 1 at the end; all 0 without any."""
+    total = np.cumsum(chosen / (sd.astype(np.float64) ** 2 + SD_FLOOR_HU**2))
     return total / total[-1] if total.size and total[-1] > 0 else total

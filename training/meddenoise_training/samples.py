@@ -5,6 +5,7 @@ So a resumed run sees exactly what an uninterrupted one sees, however the patche
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ class Samples:
 
     def __init__(self, prepared: Path, config: Config) -> None:
         self._config = config
-        self._patches = Patches(prepared, config.data)
+        self._patches = Patches(prepared, config.data, projection=config.noise.projection_share > 0)
 
     def draw(self, step: int, places: Iterable[int]) -> Batch:
         """Draw some of the patches of a step.
@@ -56,8 +57,7 @@ class Samples:
         seed = np.random.SeedSequence([settings.fit.seed, step, place])
         patch = self._patches.draw(np.random.default_rng(seed))
         generator = torch.Generator().manual_seed(int(seed.generate_state(1, np.uint32)[0]))
-        target_sd = torch.tensor([patch.target_sd])
-        drawn = draw_noise(target_sd, settings.data.patch, settings.data.patch, settings.noise, generator)
-        noisy = (patch.target + drawn.noise[0]).clamp(PADDING_BELOW_HU, METAL_ABOVE_HU) / HU_PER_UNIT
-        scale = torch.hypot(drawn.sd, target_sd)[0] + settings.fit.scale_floor_hu
-        return noisy, patch.target, scale, torch.tensor(patch.slice)
+        drawn = draw_noise(patch.base, patch.target_sd, patch.projection, settings.noise, generator)
+        noisy = (patch.base + drawn.noise).clamp(PADDING_BELOW_HU, METAL_ABOVE_HU) / HU_PER_UNIT
+        scale = math.hypot(drawn.sd, patch.base_sd) + settings.fit.scale_floor_hu
+        return noisy, patch.target, torch.tensor(scale), torch.tensor(patch.slice)

@@ -98,45 +98,87 @@ def test_mean_frequency_beyond_the_ramp_is_refused():
         cutoff_for(alike((0.34, 2.0, 1.0, 0.0, 0.0), 1))
 
 
+def drawn_from(config, count, generator, *, size=64, target_sd=0.0, hu=0.0, projection=None):
+    patch = torch.full((1, size, size), hu)
+    return [draw_noise(patch, target_sd, projection, config, generator) for _ in range(count)]
+
+
 def test_the_same_seed_gives_the_same_noise_and_another_does_not():
-    target_sd = torch.zeros(8)
-    first, again, other = (draw_noise(target_sd, 32, 32, NoiseConfig(), seeded(s)) for s in (7, 7, 8))
-    assert torch.equal(first.noise, again.noise)
-    assert not torch.equal(first.noise, other.noise)
+    first, again, other = (
+        torch.stack([d.noise for d in drawn_from(NoiseConfig(), 8, seeded(s), size=32)]) for s in (7, 7, 8)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 def test_levels_of_the_mixture_suit_the_target():
     """Noisy targets get more than their own noise; noise-free ones the whole range, and some of them next to none."""
     config = NoiseConfig(sd_low=3, sd_high=80, clean_share=0.25, over_own_noise=1.5)
-    own = torch.tensor([0.0, 12.0]).repeat(2000)
-    drawn = draw_noise(own, 4, 4, config, seeded())
-    clean, noisy = drawn.sd[own == 0], drawn.sd[own > 0]
+    generator = seeded()
+    clean = np.array([d.sd for d in drawn_from(config, 2000, generator, size=4)])
+    draws = drawn_from(config, 2000, generator, size=4, target_sd=12.0)
+    noisy = np.array([d.sd for d in draws])
     assert noisy.min() >= 18
     assert noisy.max() <= 80.01
-    assert float((clean < 3).float().mean()) == pytest.approx(0.25, abs=0.03)
-    assert float(drawn.white.float().mean()) == pytest.approx(config.white_share, abs=0.03)
-    assert float(noisy.log().mean()) == pytest.approx((np.log(18) + np.log(80)) / 2, abs=0.05), "log-uniform"
+    assert (clean < 3).mean() == pytest.approx(0.25, abs=0.03)
+    assert np.mean([d.model == "white" for d in draws]) == pytest.approx(config.white_share, abs=0.03)
+    assert np.mean([d.quantum for d in draws]) == pytest.approx(config.quantum_share, abs=0.03)
+    assert np.log(noisy).mean() == pytest.approx((np.log(18) + np.log(80)) / 2, abs=0.05), "log-uniform"
 
 
 def test_parameters_of_the_mixture_are_those_of_its_noise():
-    config = NoiseConfig(sd_map=0.5)
-    drawn = draw_noise(torch.full((200,), 5.0), 64, 64, config, seeded(3))
-    measured = drawn.noise.square().mean(dim=(1, 2, 3)).sqrt()
-    ratio = measured / drawn.sd
-    assert float(ratio.mean()) == pytest.approx(1, abs=0.02), "the SD map keeps the level"
-    sharp = drawn.noise[(~drawn.white) & (drawn.kernels.mean_frequency > 0.3)]
-    smooth = drawn.noise[(~drawn.white) & (drawn.kernels.mean_frequency < 0.2)]
-    means = [float((f * nps).sum() / nps.sum()) for f, nps in (radial_nps(n) for n in (smooth, sharp))]
-    assert means[0] < 0.21
-    assert means[1] > 0.29
+    draws = drawn_from(NoiseConfig(sd_map=0.5, anisotropy=0), 300, seeded(3), target_sd=5.0)
+    ratio = np.array([float(d.noise.square().mean().sqrt()) / d.sd for d in draws])
+    assert ratio.mean() == pytest.approx(1, abs=0.02), "the SD map keeps the level"
+
+    def mean_frequency(low: float, high: float) -> float:
+        some = [d.noise / d.sd for d in draws if d.kernel is not None and low < d.kernel[0] < high]
+        f, nps = radial_nps(torch.stack(some))
+        return float((f * nps).sum() / nps.sum())
+
+    assert mean_frequency(0, 0.2) < 0.21
+    assert mean_frequency(0.3, 1) > 0.29
 
 
-def test_sd_map_varies_the_level_over_a_patch():
-    def spread(strength: float) -> float:
-        config = NoiseConfig(sd_map=strength, white_share=1, clean_share=0)
-        noise = draw_noise(torch.zeros(100), 64, 64, config, seeded(4)).noise
+def test_the_sd_varies_over_a_patch_as_told():
+    def spread(**told: float) -> float:
+        config = NoiseConfig(white_share=1, clean_share=0, **told)
+        noise = torch.stack([d.noise for d in drawn_from(config, 100, seeded(4))])
         blocks = noise.view(100, 4, 16, 4, 16).square().mean(dim=(2, 4)).sqrt()
         return float((blocks.std(dim=(1, 2)) / blocks.mean(dim=(1, 2))).mean())
 
-    assert spread(0.0) < 0.06
-    assert spread(0.5) > 2 * spread(0.0)
+    assert spread(sd_map=0.0, quantum_share=0) < 0.06
+    assert spread(sd_map=0.5, quantum_share=0) > 2 * spread(sd_map=0.0, quantum_share=0)
+
+
+def test_quantum_noise_is_weaker_in_fat_than_in_bone():
+    half = torch.full((1, 64, 64), -500.0)
+    half[..., 32:] = 1000.0
+    config = NoiseConfig(quantum_share=1, white_share=1, clean_share=0)
+    noise = torch.stack([draw_noise(half, 0.0, None, config, seeded(s)).noise for s in range(50)])
+    assert float(noise[..., 32:].std() / noise[..., :32].std()) == pytest.approx(2.0, rel=0.03)
+
+
+def test_projection_noise_of_the_patch_is_scaled_to_the_level_drawn():
+    projection = torch.randn(1, 64, 64, generator=seeded(1)) * torch.linspace(0.5, 1.5, 64)
+    config = NoiseConfig(projection_share=0.5, clean_share=0, sd_low=10, sd_high=40)
+    draws = drawn_from(config, 400, seeded(2), projection=projection)
+    ours = [d for d in draws if d.model == "projection"]
+    assert len(ours) / 400 == pytest.approx(0.5, abs=0.08)
+    factors = [d.noise / projection for d in ours]
+    assert all(float(f.std()) < 1e-3 * float(f.mean()) for f in factors), "scaled, and nothing else"
+    assert min(float(f.mean()) for f in factors) >= 10
+    assert all(d.sd == pytest.approx(float(d.noise.square().mean().sqrt()), rel=1e-5) for d in ours)
+    assert all(d.model != "projection" for d in drawn_from(config, 20, seeded(2))), "no bank, none of its noise"
+
+
+def test_the_mixture_covers_what_was_measured_on_real_quarter_dose_scans():
+    """Smooth body kernel: 1-D mean frequency 0.195 to 0.204; sharp: 0.32, 2-D 0.36 cycles/pixel (pixels of 0.75 mm)."""
+    low, high = NoiseConfig().mean_frequency
+    assert low <= 0.95 * 0.195
+    assert high >= 1.05 * 0.32
+    for kernel, one, two in ((SMOOTH, 0.1995, 0.25), (SHARP, 0.32, 0.36)):
+        noise = correlated_noise(torch.full((64,), 20.0), alike(kernel, 64), 128, 128, seeded(5))
+        f, nps = radial_nps(noise)
+        assert float((f * nps).sum() / nps.sum()) == pytest.approx(one, rel=0.05)
+        assert float((f * f * nps).sum() / (f * nps).sum()) == pytest.approx(two, rel=0.05)

@@ -4,76 +4,89 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 
 from meddenoise_training.config import NoiseConfig
-from meddenoise_training.noise.correlated import NYQUIST, Kernels, correlated_noise
+from meddenoise_training.noise.correlated import NYQUIST, Kernel, alike, correlated_noise
 from meddenoise_training.noise.gaussian import gaussian_noise
+from meddenoise_training.noise.quantum import quantum_factor
+from meddenoise_training.noise.sd_map import smooth_sd_map
+
+Model = Literal["white", "correlated", "projection"]
 
 
 @dataclass(frozen=True)
 class NoiseDraw:
-    """Noise of a batch, (n, 1, height, width) HU, and what it was drawn with: SD in HU, white or not, kernel; (n,).
+    """Noise of a patch and what it was drawn with.
 
-    The kernel is drawn for white patches too, and not used there.
+    :param noise: (1, height, width) float32, HU.
+    :param sd: of the noise over the patch, HU.
+    :param kernel: of correlated noise, else None.
+    :param quantum: whether its variance follows the attenuation.
     """
 
     noise: Tensor
-    sd: Tensor
-    white: Tensor
-    kernels: Kernels
+    sd: float
+    model: Model
+    kernel: Kernel | None
+    quantum: bool
 
 
 def draw_noise(
-    target_sd: Tensor, height: int, width: int, config: NoiseConfig, generator: torch.Generator
+    hu: Tensor, target_sd: float, projection: Tensor | None, config: NoiseConfig, generator: torch.Generator
 ) -> NoiseDraw:
-    """Draw noise for a batch of patches.
+    """Draw noise for a patch.
 
     A target with noise of its own gets at least ``config.over_own_noise`` times that added (as far as the range of SD
     goes; very noisy ones its upper half), or the network would be taught to keep what it should remove. Only noise-free
     targets also get next to none.
 
-    :param target_sd: (n,) noise that the targets carry already, HU; 0 where they are noise-free.
+    :param hu: (1, height, width) float32: the patch that noise is drawn for, HU.
+    :param target_sd: noise that the target carries already, HU; 0 where it is noise-free.
+    :param projection: noise of the bank for this patch, SD 1 in the slice's soft tissue; None where there is no bank.
     """
-    n = len(target_sd)
 
-    def uniform(low: float, high: float) -> Tensor:
-        return low + (high - low) * torch.rand(n, generator=generator)
+    def uniform(low: float, high: float) -> float:
+        return low + (high - low) * float(torch.rand((), generator=generator))
 
-    low = torch.clamp(config.over_own_noise * target_sd, config.sd_low, 0.5 * (config.sd_low + config.sd_high))
-    sd = torch.exp(torch.log(low) + uniform(0, 1) * (math.log(config.sd_high) - torch.log(low)))
-    nearly_clean = (uniform(0, 1) < config.clean_share) & (target_sd == 0)
-    sd = torch.where(nearly_clean, uniform(0, config.sd_low), sd)
+    sd = _draw_sd(uniform, target_sd, config)
+    if projection is not None and uniform(0, 1) < config.projection_share:
+        noise = projection * sd
+        return NoiseDraw(noise, float(noise.square().mean().sqrt()), "projection", None, quantum=False)
+    height, width = hu.shape[-2:]
     white = uniform(0, 1) < config.white_share
-    kernels = _draw_kernels(uniform, config)
-    noise = torch.empty(n, 1, height, width)
-    # Only the models that occur: training draws patch by patch.
-    if white.any():
-        noise[white] = gaussian_noise(sd[white], height, width, generator)
-    if not white.all():
-        noise[~white] = correlated_noise(sd[~white], _chosen(kernels, ~white), height, width, generator)
-    return NoiseDraw(noise * _sd_map(n, height, width, config.sd_map, generator), sd, white, kernels)
+    kernel = None if white else _draw_kernel(uniform, config)
+    level = torch.tensor([sd])
+    if kernel is None:
+        noise = gaussian_noise(level, height, width, generator)
+    else:
+        noise = correlated_noise(level, alike(kernel, 1), height, width, generator)
+    quantum = uniform(0, 1) < config.quantum_share
+    # One or the other: both are ways for the SD to differ from place to place.
+    factor = (
+        quantum_factor(hu.unsqueeze(0))
+        if quantum
+        else smooth_sd_map(torch.tensor([uniform(0, config.sd_map)]), height, width, generator)
+    )
+    return NoiseDraw((noise * factor)[0], sd, "white" if white else "correlated", kernel, quantum)
 
 
-def _chosen(kernels: Kernels, which: Tensor) -> Kernels:
-    return Kernels(*(getattr(kernels, field.name)[which] for field in fields(kernels)))
+def _draw_sd(uniform: Callable[[float, float], float], target_sd: float, config: NoiseConfig) -> float:
+    """Draw an SD, log-uniformly, HU."""
+    if target_sd == 0 and uniform(0, 1) < config.clean_share:
+        return uniform(0, config.sd_low)
+    low = min(max(config.over_own_noise * target_sd, config.sd_low), 0.5 * (config.sd_low + config.sd_high))
+    return math.exp(uniform(math.log(low), math.log(config.sd_high)))
 
 
-def _draw_kernels(uniform: Callable[[float, float], Tensor], config: NoiseConfig) -> Kernels:
+def _draw_kernel(uniform: Callable[[float, float], float], config: NoiseConfig) -> Kernel:
     mean = uniform(*config.mean_frequency)
-    order = torch.exp(uniform(math.log(config.order[0]), math.log(config.order[1])))
+    order = math.exp(uniform(math.log(config.order[0]), math.log(config.order[1])))
     # Kernels sharper in the mean than their ramp enhance edges: a steeper rise, with 0.3 to spare for the fall.
     reaching = (2 * mean / NYQUIST - 1) / (1 - mean / NYQUIST)
-    ramp = torch.maximum(uniform(0.8, 1.5), reaching + 0.3)
-    return Kernels(mean, order, ramp, uniform(0, config.anisotropy), uniform(0, math.pi))
-
-
-def _sd_map(n: int, height: int, width: int, strength: float, generator: torch.Generator) -> Tensor:
-    """Return smooth factors with a mean square of 1: noise in a body differs from place to place."""
-    coarse = torch.randn(n, 1, 4, 4, generator=generator) * (strength * torch.rand(n, 1, 1, 1, generator=generator))
-    factor = torch.exp(F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True))
-    return factor / factor.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+    ramp = max(uniform(0.8, 1.5), reaching + 0.3)
+    return (mean, order, ramp, uniform(0, config.anisotropy), uniform(0, math.pi))

@@ -1,0 +1,116 @@
+"""The noise bank: noise of each slice's own projections, whole or not there, found again by the patches."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from meddenoise.errors import InputError
+from meddenoise_training.config import DataConfig
+from meddenoise_training.dataset import Patches
+from meddenoise_training.manifest import open_slices, read_manifest
+from meddenoise_training.noise.bank import BANK_FOLDER, Bank, draw_scanner, make_bank
+
+VIEWS = 24
+
+
+@pytest.fixture(scope="module")
+def banked(prepared, tmp_path_factory):
+    """Return a prepared folder of its own, with a bank."""
+    folder = tmp_path_factory.mktemp("bank") / "prepared"
+    shutil.copytree(prepared, folder)
+    make_bank(folder, read_manifest(folder), views=VIEWS)
+    return folder
+
+
+def test_every_training_slice_has_noise_of_its_own(banked):
+    manifest = read_manifest(banked)
+    bank, hu = Bank(banked, manifest), open_slices(banked, "train", manifest)
+    fields = [bank.slice(i, r) for i in range(len(manifest.splits["train"])) for r in range(2)]
+    assert len({noise.tobytes() for noise, _ in fields}) == 2 * len(manifest.splits["train"])
+    for i in range(len(manifest.splits["train"])):
+        noise, sd = bank.slice(i, 0)
+        assert noise.shape == hu[i].shape
+        soft = (hu[i] > -100) & (hu[i] < 200)
+        if soft.sum() > 1000:
+            assert float(noise[soft].astype(np.float32).std()) == pytest.approx(sd, rel=0.01)
+
+
+def test_noise_is_stronger_inside_the_body_than_in_the_air_beside_it(banked):
+    manifest = read_manifest(banked)
+    bank, hu = Bank(banked, manifest), open_slices(banked, "train", manifest)
+    scanned = [i for i, e in enumerate(manifest.splits["train"]) if e.kind != "synthetic"]
+
+    def power(part: slice) -> float:
+        fields = [bank.slice(i, 0) for i in scanned]
+        return float(np.mean([np.square(noise[part, part].astype(float) / sd).mean() for noise, sd in fields]))
+
+    inside, corners = power(slice(24, 40)), power(slice(0, 6))
+    assert (hu[scanned[0]][:6, :6] < -900).all()
+    assert inside > 1.3 * corners
+
+
+def test_the_same_seed_makes_the_same_bank_and_a_stopped_one_goes_on(banked, prepared, tmp_path):
+    other = tmp_path / "prepared"
+    shutil.copytree(prepared, other)
+    manifest = read_manifest(other)
+    make_bank(other, manifest, views=VIEWS)
+    paths = sorted((other / BANK_FOLDER).glob("*.npy"))
+    before = {p.name: p.read_bytes() for p in paths}
+    assert before == {p.name: p.read_bytes() for p in (banked / BANK_FOLDER).glob("*.npy")}
+    paths[0].unlink()
+    kept = paths[1].stat().st_mtime_ns
+    with pytest.raises(InputError, match="not complete"):
+        Bank(other, manifest)
+    make_bank(other, manifest, views=VIEWS)
+    assert {p.name: p.read_bytes() for p in (other / BANK_FOLDER).glob("*.npy")} == before
+    assert paths[1].stat().st_mtime_ns == kept, "what was there is not made again"
+    with pytest.raises(InputError, match="other settings"):
+        make_bank(other, manifest, views=VIEWS, seed=1)
+
+
+def test_a_bank_records_its_scanners(banked):
+    for path in (banked / BANK_FOLDER).glob("*.npy"):
+        record = json.loads(path.with_suffix(".json").read_text())
+        assert {s["realisation"] for s in record["scanners"]} == {0, 1}
+        assert all(s["photons"] > 0 and s["kernel"]["cutoff"] > 0 and s["seed"] >= 0 for s in record["scanners"])
+    rng = np.random.default_rng(0)
+    drawn = [draw_scanner(rng, VIEWS) for _ in range(200)]
+    assert len({s.photons for s in drawn}) == 200
+    assert 0.3 < np.mean([s.modulation > 0 for s in drawn]) < 0.7
+
+
+def test_patches_come_with_the_noise_of_their_place(banked):
+    """The same turn and flip for both: noise turned back to the slice lies where the patch was cut."""
+    patches = Patches(banked, DataConfig(patch=64), projection=True)
+    manifest = read_manifest(banked)
+    bank, hu = Bank(banked, manifest), open_slices(banked, "train", manifest)
+    for seed in range(12):
+        patch = patches.draw(np.random.default_rng(seed))
+        assert patch.projection is not None
+        slice_, drawn = hu[patch.slice].astype(np.float32), patch.target[0].numpy()
+        fields = [n.astype(np.float32) / sd for n, sd in (bank.slice(patch.slice, r) for r in range(2))]
+        matches = [
+            np.allclose(turn(field), patch.projection[0].numpy())
+            for turn in ORIENTATIONS
+            if np.array_equal(turn(slice_), drawn)
+            for field in fields
+        ]
+        assert any(matches)
+    assert Patches(banked, DataConfig(patch=64)).draw(np.random.default_rng(0)).projection is None
+
+
+ORIENTATIONS = [lambda a, t=t, f=f: np.rot90(a, t)[:, ::-1] if f else np.rot90(a, t) for t in range(4) for f in (0, 1)]
+
+
+def test_what_is_no_bank_is_refused(prepared, tmp_path):
+    with pytest.raises(InputError, match="no noise bank; make it with `meddenoise-train bank"):
+        Patches(prepared, DataConfig(patch=32), projection=True)
+    folder = tmp_path / "prepared"
+    shutil.copytree(prepared, folder)
+    make_bank(folder, read_manifest(folder).model_copy(update={"created": "another day"}), views=8)
+    with pytest.raises(InputError, match="of other slices"):
+        Bank(folder, read_manifest(folder))

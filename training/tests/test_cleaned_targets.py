@@ -1,0 +1,73 @@
+"""Cleaned targets: the model's correction in part, scanned slices alone, found again by the patches."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from meddenoise import Denoiser
+from meddenoise.errors import InputError, OutputError
+from meddenoise_training.cleaned_targets import CleanedTargets, clean_targets
+from meddenoise_training.config import DataConfig
+from meddenoise_training.dataset import Patches
+from meddenoise_training.manifest import open_slices, read_manifest
+
+
+@pytest.fixture(scope="module")
+def cleaned(prepared, tmp_path_factory):
+    """Return a prepared folder of its own, with targets 'once' cleaned by the shipped Fast model."""
+    folder = tmp_path_factory.mktemp("cleaned") / "prepared"
+    shutil.copytree(prepared, folder)
+    clean_targets(folder, read_manifest(folder), "once", model="fast", strength=0.6, threads=1)
+    return folder
+
+
+def scanned(manifest):
+    return [i for i, e in enumerate(manifest.splits["train"]) if e.kind != "synthetic"]
+
+
+def test_targets_are_what_the_denoiser_gives_and_less_noisy(cleaned):
+    manifest = read_manifest(cleaned)
+    targets, hu = CleanedTargets(cleaned, manifest, "once"), open_slices(cleaned, "train", manifest)
+    denoiser = Denoiser("fast", threads=1)
+    for i in scanned(manifest):
+        np.testing.assert_array_equal(targets.slice(i), denoiser.denoise(hu[i][np.newaxis], strength=0.6)[0])
+        before, after = hu[i][28:36, 22:28].std(), targets.slice(i)[28:36, 22:28].std()
+        assert after < 0.7 * before
+        assert targets.noise_sd[i] <= manifest.splits["train"][i].noise_sd
+    assert targets.source == {"model": "fast", "sha256": denoiser.sha256, "strength": 0.6}
+
+
+def test_patches_are_cleaned_and_their_inputs_partly_not(cleaned):
+    patches = Patches(cleaned, DataConfig(patch=64, targets="once", own_noise=0.5, synthetic_share=0.3))
+    manifest = read_manifest(cleaned)
+    hu, targets = open_slices(cleaned, "train", manifest), CleanedTargets(cleaned, manifest, "once")
+    as_it_was = []
+    for seed in range(60):
+        patch = patches.draw(np.random.default_rng(seed))
+        if manifest.splits["train"][patch.slice].kind == "synthetic":
+            assert patch.base.equal(patch.target)
+            assert patch.target_sd == 0
+            continue
+        assert np.array_equal(np.sort(patch.target.numpy(), axis=None), np.sort(targets.slice(patch.slice), axis=None))
+        assert patch.target_sd == pytest.approx(targets.noise_sd[patch.slice])
+        was = not patch.base.equal(patch.target)
+        as_it_was.append(was)
+        if was:
+            assert np.array_equal(np.sort(patch.base.numpy(), axis=None), np.sort(hu[patch.slice], axis=None))
+            assert patch.base_sd == pytest.approx(manifest.splits["train"][patch.slice].noise_sd)
+    assert 0.25 < np.mean(as_it_was) < 0.75
+
+
+def test_what_cannot_be_is_refused(cleaned, prepared):
+    manifest = read_manifest(cleaned)
+    with pytest.raises(OutputError, match="already"):
+        clean_targets(cleaned, manifest, "once", model="fast")
+    with pytest.raises(InputError, match="letters, digits"):
+        clean_targets(cleaned, manifest, "../once", model="fast")
+    with pytest.raises(InputError, match="no targets 'twice'"):
+        Patches(cleaned, DataConfig(patch=32, targets="twice"))
+    with pytest.raises(InputError, match="of other slices"):
+        CleanedTargets(cleaned, manifest.model_copy(update={"created": "another day"}), "once")
