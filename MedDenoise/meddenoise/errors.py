@@ -18,6 +18,12 @@ class InputError(MedDenoiseError):
     code = "bad_input"
 
 
+class NotCTError(InputError):
+    """What was given is certainly no CT in HU: a label map, another modality."""
+
+    code = "not_ct"
+
+
 class WeightsError(MedDenoiseError):
     """A weights file is missing, damaged, foreign or not the one the catalogue names."""
 
