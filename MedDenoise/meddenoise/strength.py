@@ -1,4 +1,4 @@
-"""Strength: the one place where a volume and its denoised copy are mixed."""
+"""Strength and mask: the one place where a volume and its denoised copy are mixed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from meddenoise.arrays import Array, rounded_to
 from meddenoise.errors import InputError
+
+#: The blend rises over so many voxels inside a mask's edge.
+FEATHER_VOXELS = 3
 
 
 def check_strength(strength: float) -> float:
@@ -54,19 +58,44 @@ def blend(
     return out
 
 
-def blend_slice(original: Array, denoised: Array, strength: float) -> Array:
-    """Mix one slice, as :func:`blend` does."""
+def blend_slice(
+    original: Array, denoised: Array, strength: float, weights: npt.NDArray[np.float32] | None = None
+) -> Array:
+    """Mix one slice, as :func:`blend` does.
+
+    :param weights: (j, i), 0 to 1, see :func:`feathered`: the strength is multiplied by them.
+    """
     if strength == 0:
         return original
-    if strength == 1:
+    if strength == 1 and weights is None:
         return denoised
     # float32 holds every 16-bit integer; wider types need float64.
     wide: Any = np.float32 if original.dtype.itemsize <= 2 else np.float64
+    share = wide(strength) if weights is None else weights.astype(wide) * wide(strength)
     before = original.astype(wide)
     with np.errstate(invalid="ignore"):  # infinity - infinity, put right below
-        mixed = before + wide(strength) * (denoised.astype(wide) - before)
-    unchanged = denoised == original  # covers infinities, too
+        mixed = before + share * (denoised.astype(wide) - before)
+    unchanged = (denoised == original) | (share == 0)  # covers infinities, too
     mixed[unchanged] = 0  # may be NaN, or beyond the integers that a float holds; put back below
     result = rounded_to(original.dtype, mixed)
     result[unchanged] = original[unchanged]
+    full = np.broadcast_to(share == 1, result.shape)
+    result[full] = denoised[full]  # the sum above may be one rounding away from it
     return result
+
+
+def feathered(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """Return the weights of a slice's mask: 0 outside, rising with the distance from the edge to 1 inside.
+
+    The first voxels inside have 1/4, then 1/2 and 3/4 (at 1, 2 and 3 voxels in the plane): the seam is spread, and
+    nothing outside is touched. The slice's own border is no edge.
+
+    :param inside: (j, i).
+    :returns: float32, the same shape.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    if inside.all():
+        return np.ones(inside.shape, np.float32)
+    weights: npt.NDArray[np.float32] = distance_transform_edt(inside).astype(np.float32)
+    return np.minimum(weights / (FEATHER_VOXELS + 1), np.float32(1))

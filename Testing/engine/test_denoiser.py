@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813 - as everybody calls it
 
 from meddenoise.denoiser import BFLOAT16_PSNR_DB, Denoiser
 from meddenoise.devices import available_devices, has_fast_bfloat16
@@ -19,6 +20,7 @@ from meddenoise.errors import Cancelled, DeviceError, InputError, InputWarning, 
 from meddenoise.metrics import ABDOMEN, psnr
 from meddenoise.model_card import Architecture, ModelCard
 from meddenoise.network import seeded_network
+from meddenoise.orientations import ORIENTATIONS, turned, turned_back
 from meddenoise.strength import blend
 from meddenoise.weights import save_weights
 
@@ -276,3 +278,123 @@ def test_bfloat16_stays_within_60_db_of_float32(tiny_weights: Path) -> None:
     fast = Denoiser(tiny_weights, device="cpu", precision="bfloat16").denoise(volume)
     assert not np.array_equal(fast, exact), "bfloat16 was not used"
     assert psnr(exact, fast, ABDOMEN) >= BFLOAT16_PSNR_DB
+
+
+# --- masks
+
+
+def a_mask(shape: tuple[int, int, int] = (3, 24, 20)) -> np.ndarray:
+    """Return a block in the first two slices; the last one has no mask at all."""
+    mask = np.zeros(shape, np.uint8)
+    mask[:2, 4:20, 5:18] = 3
+    return mask
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32", "int64"])
+def test_outside_a_mask_nothing_changes_and_deep_inside_all_is_denoised(denoiser: Denoiser, dtype: str) -> None:
+    volume, mask = volume_of(dtype), a_mask()
+    full = denoiser.denoise(volume)
+    masked = denoiser.denoise(volume, mask=mask)
+    assert masked[mask == 0].tobytes() == volume[mask == 0].tobytes()
+    deep = np.zeros(mask.shape, bool)
+    deep[:2, 7:17, 8:15] = True  # four voxels from the edge
+    assert masked[deep].tobytes() == full[deep].tobytes()
+    assert not np.array_equal(full[deep], volume[deep])
+
+
+def test_the_first_voxels_inside_a_mask_are_a_quarter_denoised(denoiser: Denoiser) -> None:
+    volume, mask = volume_of("float64"), a_mask()
+    full, masked = denoiser.denoise(volume), denoiser.denoise(volume, mask=mask, strength=0.5)
+    for depth, weight in enumerate((0.25, 0.5, 0.75, 1.0)):
+        column = volume[0, 10:14, 5 + depth]
+        expected = column + 0.5 * weight * (full[0, 10:14, 5 + depth] - column)
+        np.testing.assert_allclose(masked[0, 10:14, 5 + depth], expected, rtol=0, atol=1e-9)
+
+
+def test_a_mask_over_everything_is_no_mask(denoiser: Denoiser) -> None:
+    volume = volume_of()
+    masked = denoiser.denoise(volume, mask=np.ones(volume.shape, bool))
+    np.testing.assert_array_equal(masked, denoiser.denoise(volume))  # the slice's own border is no edge
+
+
+def test_nan_outside_and_inside_a_mask_stays_and_is_reported(denoiser: Denoiser) -> None:
+    volume = volume_of("float32")
+    volume[0, 10, 10] = volume[2, 3, 3] = np.nan
+    with pytest.warns(InputWarning, match="2 voxels"):
+        masked = denoiser.denoise(volume, mask=a_mask())
+    np.testing.assert_array_equal(np.isnan(masked), np.isnan(volume))
+
+
+def test_a_mask_of_another_shape_is_refused(denoiser: Denoiser) -> None:
+    with pytest.raises(InputError, match="same shape"):
+        denoiser.denoise(volume_of(), mask=np.ones((3, 24, 21)))
+
+
+# --- best quality
+
+
+@pytest.mark.parametrize("orientation", range(8))
+def test_turned_back_is_the_exact_inverse(orientation: int) -> None:
+    slices = np.arange(2 * 5 * 7).reshape(2, 5, 7)
+    there = turned(slices, orientation)
+    np.testing.assert_array_equal(turned_back(there, orientation), slices)
+    others = [turned(slices, n) for n in ORIENTATIONS if n != orientation]
+    assert not any(other.shape == there.shape and np.array_equal(other, there) for other in others)
+
+
+def test_the_best_of_a_turned_slice_is_the_turned_best(denoiser: Denoiser) -> None:
+    volume = volume_of("float64", (1, 24, 24))
+    straight_spread, turned_spread = np.empty((2, 1, 24, 24), np.float32)
+    straight = denoiser.denoise(volume, quality="best", spread=straight_spread)
+    for orientation in ORIENTATIONS:
+        again = denoiser.denoise(turned(volume, orientation), quality="best", spread=turned_spread)
+        np.testing.assert_allclose(again, turned(straight, orientation), rtol=0, atol=1e-4)
+        np.testing.assert_allclose(turned_spread, turned(straight_spread, orientation), rtol=0, atol=1e-4)
+    plain = denoiser.denoise(volume)  # the standard quality is not equivariant: the test above proves something
+    assert np.abs(denoiser.denoise(turned(volume, 1)) - turned(plain, 1)).max() > 0.1
+
+
+def test_the_spread_is_the_sd_of_the_eight_results(denoiser: Denoiser) -> None:
+    volume = volume_of("float64")
+    volume[1, 5:8, 5:8] = -2000
+    spread = np.empty(volume.shape, np.float32)
+    best = denoiser.denoise(volume, quality="best", spread=spread)
+    eight = np.stack([turned_back(denoiser.denoise(turned(volume, n)), n) for n in ORIENTATIONS])
+    np.testing.assert_allclose(best, eight.mean(axis=0), rtol=0, atol=1e-3)
+    np.testing.assert_allclose(spread, eight.std(axis=0), rtol=0, atol=1e-3)
+    assert spread.max() > 0.1
+    assert not spread[1, 5:8, 5:8].any()  # padding is left alone
+    half, mask = np.empty_like(spread), a_mask()
+    denoiser.denoise(volume, quality="best", spread=half, strength=0.5, mask=mask)
+    np.testing.assert_allclose(half[0, 10, 10], spread[0, 10, 10] / 2, rtol=1e-5)
+    assert not half[mask == 0].any()
+
+
+def test_what_no_spread_can_be_given_for_is_refused(denoiser: Denoiser) -> None:
+    volume = volume_of()
+    with pytest.raises(InputError, match="needs the quality 'best'"):
+        denoiser.denoise(volume, spread=np.empty(volume.shape, np.float32))
+    with pytest.raises(InputError, match="spread is int16"):
+        denoiser.denoise(volume, quality="best", spread=np.empty(volume.shape, np.int16))
+    with pytest.raises(InputError, match="no quality 'highest'"):
+        denoiser.denoise(volume, quality="highest")  # type: ignore[arg-type]
+
+
+# --- SimpleITK
+
+
+def test_an_image_keeps_type_geometry_and_metadata(denoiser: Denoiser) -> None:
+    volume = volume_of()
+    image = sitk.GetImageFromArray(volume)
+    image.SetSpacing((0.7, 0.8, 2.5))
+    image.SetOrigin((-120.25, 3.5, 1000.0))
+    image.SetDirection((0.8, -0.6, 0, 0.6, 0.8, 0, 0, 0, 1))
+    image.SetMetaData("key", "value")
+    result = denoiser.denoise_image(image, strength=0.5)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(result), denoiser.denoise(volume, strength=0.5))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image), volume)
+    for name in ("GetPixelID", "GetSpacing", "GetOrigin", "GetDirection"):
+        assert getattr(result, name)() == getattr(image, name)()
+    assert result.GetMetaData("key") == "value"
+    with pytest.raises(InputError, match="2 dimensions"):
+        denoiser.denoise_image(image[:, :, 0])
