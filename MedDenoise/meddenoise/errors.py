@@ -73,6 +73,16 @@ class OutputError(MedDenoiseError):
     code = "bad_output"
 
 
+class DiskFullError(OutputError):
+    """Nothing more can be written: the disk is full, a quota is used up, or it may only be read."""
+
+
+class ClusterError(MedDenoiseError):
+    """The Dask scheduler cannot be reached or was lost, or its workers run another MedDenoise."""
+
+    code = "cluster"
+
+
 class WorkerError(MedDenoiseError):
     """The child process ended, or spoke something that is not the protocol."""
 
