@@ -53,6 +53,10 @@ def read_checkpoint_file(path: Path) -> dict[str, Any]:
 
 
 def averaged_weights(saved: dict[str, Any]) -> dict[str, Tensor]:
-    """Return the averaged weights (EMA) of a checkpoint, by their names in the network."""
-    prefix = "module."
-    return {name.removeprefix(prefix): t for name, t in saved["ema"].items() if name.startswith(prefix)}
+    """Return the averaged weights (EMA) of a checkpoint, by their names in the network.
+
+    Those of the best validation where the run looked for it (early stopping), else the last ones.
+    """
+    prefix, best = "module.", saved.get("best")
+    weights = best["ema"] if best is not None else saved["ema"]
+    return {name.removeprefix(prefix): t for name, t in weights.items() if name.startswith(prefix)}

@@ -119,8 +119,12 @@ def _fit(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Planned steps; may change on the way.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Plan as many steps as fit into this time.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Processor threads, of each process.")] = None,
     accelerator: Accelerator = "cpu",
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="GPUs (on a CPU: processes) on each machine; torchrun and SLURM tell it.")
+    ] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Machines; torchrun and SLURM tell it.")] = None,
     option: Annotated[
         list[str] | None, typer.Option("--set", help="Override the file, as --set data.batch=16; repeatable.")
     ] = None,
@@ -131,6 +135,7 @@ def _fit(
     from meddenoise_training.checkpoint import read_checkpoint
     from meddenoise_training.config import load_config, parse_override
     from meddenoise_training.fit import fit, steps_within
+    from meddenoise_training.processes import Processes
 
     if steps is not None and minutes is not None:
         raise InputError("Both --steps and --minutes plan the run; give one of them.")
@@ -141,28 +146,39 @@ def _fit(
         overrides["init"] = str(init)
     if steps is not None:
         overrides["fit.steps"] = steps
+    processes = Processes(accelerator, devices, nodes)
     if minutes is not None:
         begun = read_checkpoint(run)
         overrides["fit.steps"] = (
             begun["config"]["fit"]["steps"]
             if begun is not None
-            else steps_within(minutes, load_config(config, overrides), prepared, accelerator=accelerator, report=_line)
+            else steps_within(minutes, load_config(config, overrides), prepared, processes=processes, report=_line)
         )
     settings = load_config(config, overrides)
-    with Progress(console=console, disable=not console.is_terminal) as bar, _asked_to_stop() as asked:
-        task = bar.add_task("Training", total=settings.fit.steps)
+    with _bar("Training") as progress, _asked_to_stop() as asked:
         state = fit(
             settings,
             prepared,
             run,
-            accelerator=accelerator,
+            processes=processes,
             report=_line,
-            progress=lambda done, planned: bar.update(task, completed=done, total=planned),
+            progress=progress,
             stop=lambda: bool(asked),
         )
-    if state.step < settings.fit.steps:
-        _line(f"Stopped and saved at step {state.step} of {settings.fit.steps}; the same command goes on from there.")
+    planned = settings.fit.steps
+    if state.step < planned and not state.out_of_patience:
+        if state.fabric.is_global_zero:
+            _line(f"Stopped and saved at step {state.step} of {planned}; the same command goes on from there.")
         raise typer.Exit(130)
+
+
+@app.command("plot")
+def _plot(run: Annotated[Path, typer.Argument(help="Folder of a run of `fit`, finished or not.")]) -> None:
+    """Plot loss and validation figures of a run; `fit` does so at its end."""
+    from meddenoise_training.plots import plot
+
+    for path in plot(run):
+        _line(str(path))
 
 
 @app.command("export")

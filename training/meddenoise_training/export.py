@@ -17,17 +17,19 @@ from meddenoise.catalogue import MODELS_FOLDER, shipped_models
 from meddenoise.errors import InputError, OutputError
 from meddenoise.intensity import HU_PER_UNIT
 from meddenoise.model_card import ModelCard
-from meddenoise.network import ResidualAutoencoder, build_network
+from meddenoise.network import ResidualAutoencoder
 from meddenoise.weights import save_weights
-from meddenoise_training.checkpoint import averaged_weights, read_checkpoint
-from meddenoise_training.config import ARCHITECTURES, Config
+from meddenoise_training.checkpoint import read_checkpoint
+from meddenoise_training.config import Config
 from meddenoise_training.manifest import Manifest, read_manifest
+from meddenoise_training.networks import averaged_network
 from meddenoise_training.noise.correlated import SHARP, SMOOTH
 from meddenoise_training.toml_files import read_toml, wrong_fields
 from meddenoise_training.validation import NOISE_SD_HU, Validation
 
 #: Slices of each kind behind the card's figures.
 _FIGURE_SLICES = 16
+_OPTIMISERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD with momentum", "lion": "Lion"}
 _SOFTWARE = ("torch", "lightning-fabric", "numpy", "meddenoise", "meddenoise-training")
 
 
@@ -65,11 +67,16 @@ def export(run: Path, target: Path, card_text: Path, *, overwrite: bool = False)
     if saved is None:
         raise InputError(f"There is no checkpoint in {run}; train with `meddenoise-train fit` first.")
     config, prepared = Config.model_validate(saved["config"]), Path(saved["prepared"])
+    if config.shape is None:
+        raise InputError(
+            f"'{config.architecture}' is a network for comparison, which MedDenoise does not run or export."
+        )
     text, manifest = _read_card_text(card_text), read_manifest(prepared)
     _refuse_shipped_name(text.name, target, card_text)
     network = averaged_network(saved, config)
+    assert isinstance(network, ResidualAutoencoder)
     card = ModelCard(
-        architecture=ARCHITECTURES[config.architecture],
+        architecture=config.shape,
         hu_per_unit=HU_PER_UNIT,
         created=datetime.date.today().isoformat(),
         training=_training(saved, config, manifest),
@@ -80,13 +87,6 @@ def export(run: Path, target: Path, card_text: Path, *, overwrite: bool = False)
     sha256 = save_weights(target, network, card)
     _write_text(target.with_suffix(".md"), card_to_markdown(card, sha256))
     return sha256
-
-
-def averaged_network(saved: dict[str, Any], config: Config) -> ResidualAutoencoder:
-    """Build the network with the averaged weights (EMA) of a checkpoint, in evaluation mode."""
-    network = build_network(ARCHITECTURES[config.architecture])
-    network.load_state_dict(averaged_weights(saved))
-    return network.eval()
 
 
 def card_to_markdown(card: ModelCard, sha256: str) -> str:
@@ -148,13 +148,17 @@ def _refuse_shipped_name(name: str, target: Path, card_text: Path) -> None:
 
 
 def _training(saved: dict[str, Any], config: Config, manifest: Manifest) -> dict[str, Any]:
-    fit, data, noise, steps = config.fit, config.data, config.noise, saved["step"]
+    fit, data, noise = config.fit, config.data, config.noise
+    best = saved.get("best")
+    steps = best["step"] if best is not None else saved["step"]
+    origins = {"begun from": saved.get("begun_from"), "distilled from": saved.get("distilled_from")}
     low, high = noise.mean_frequency
     return {
         "steps": f"{steps} of {fit.steps} planned, {data.batch} patches of {data.patch} x {data.patch} pixels each",
-        **({"begun from": saved["begun_from"]} if saved.get("begun_from") else {}),
-        "loss": f"Charbonnier of the residual in units of the patch's noise SD + {fit.scale_floor_hu} HU",
-        "optimiser": f"AdamW, learning rate {fit.learning_rate}, warm-up {fit.warmup_steps} steps, cosine; "
+        **{name: origin for name, origin in origins.items() if origin},
+        "loss": _loss(config),
+        "optimiser": f"{_OPTIMISERS[fit.optimiser]}, learning rate {fit.learning_rate}, warm-up {fit.warmup_steps} "
+        f"steps, {fit.schedule}; "
         f"weights averaged (EMA {fit.ema_decay}); seed {fit.seed}",
         "noise": f"SD {noise.sd_low} to {noise.sd_high} HU (log-uniform, at least {noise.over_own_noise} times the "
         f"target's own), {noise.white_share:.0%} white, else correlated with mean frequencies of {low} to {high} "
@@ -166,8 +170,26 @@ def _training(saved: dict[str, Any], config: Config, manifest: Manifest) -> dict
         "software": ", ".join(
             [f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in _SOFTWARE)]
         ),
-        "config": config.model_dump(mode="json", exclude={"init"}),  # a path, which is nobody else's business
+        # Without paths, which are nobody else's business.
+        "config": config.model_dump(mode="json", exclude={"init": True, "distil": {"teacher"}}),
     }
+
+
+def _loss(config: Config) -> str:
+    """Return the loss in words."""
+    kind, share, (centre, width) = config.loss.kind, config.loss.share, config.loss.window
+    window = f"in the window C{centre:g}/W{width:g}"
+    if kind == "bce":
+        text = f"binary cross-entropy of grey values {window}"
+    else:
+        measure = {"l1": "absolute value", "mse": "square"}.get(kind, "Charbonnier")
+        text = f"{measure} of the residual in units of the patch's noise SD + {config.fit.scale_floor_hu} HU"
+    mixed = {"ssim": f"1 - SSIM {window}", "ms-ssim": f"1 - MS-SSIM {window}", "edge": "that of its differences"}
+    if kind in mixed:
+        text = f"{1 - share:.0%} {text}, {share:.0%} {mixed[kind]}"
+    if config.distil is not None:
+        text += f"; {config.distil.share:.0%} of it against the teacher's result"
+    return text
 
 
 def _ranges(manifest: Manifest) -> dict[str, str]:

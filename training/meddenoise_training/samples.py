@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +20,7 @@ from meddenoise_training.dataset import Patches
 from meddenoise_training.noise.mixture import draw_noise
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """Patches of a step.
 
     :param noisy: (n, 1, patch, patch) float32, network units.

@@ -66,6 +66,18 @@ class Validation:
             places = np.linspace(0, len(clean) - 1, min(slices, len(clean))).round().astype(int)
             self._groups[name] = [stack[clean[place]].astype(np.float32) for place in places]
 
+    def __bool__(self) -> bool:
+        """Whether there are slices to validate on."""
+        return any(self._groups.values())
+
+    def pictures(self, network: nn.Module, count: int) -> list[tuple[Image, Image, Image]]:
+        """Return noisy (as a smooth kernel leaves it), denoised and reference, HU, of the first scanned slices."""
+        rows = []
+        for number, reference in enumerate(self._groups["ct"][:count]):
+            noisy, denoised = _denoised(network, reference, _NOISES["smooth"], number)
+            rows.append((noisy, denoised, reference))
+        return rows
+
     def figures(self, network: nn.Module) -> list[Figures]:
         """Denoise and measure; synthetic slices, being noise-free, are given without added noise as well."""
         result = []
@@ -108,11 +120,7 @@ def _measure(
 ) -> Figures:
     rows = []
     for number, reference in enumerate(references):
-        added = noise(reference.shape[0], reference.shape[1], torch.Generator().manual_seed(number))[0, 0].numpy()
-        noisy = reference + added
-        with torch.inference_mode():
-            x = torch.from_numpy(to_network(noisy))[None, None].to(next(network.parameters()).device)
-            denoised = from_network(network(x)[0, 0].float().cpu().numpy())
+        noisy, denoised = _denoised(network, reference, noise, number)
         body = reference > BODY_ABOVE_HU
         rows.append(
             (
@@ -124,3 +132,12 @@ def _measure(
             )
         )
     return Figures(name, *(float(np.mean(column)) for column in zip(*rows, strict=True)))
+
+
+def _denoised(network: nn.Module, reference: Image, noise: Noise, seed: int) -> tuple[Image, Image]:
+    """Add noise to a slice and denoise it; return both, HU."""
+    height, width = reference.shape
+    noisy = reference + noise(height, width, torch.Generator().manual_seed(seed))[0, 0].numpy()
+    with torch.inference_mode():
+        x = torch.from_numpy(to_network(noisy))[None, None].to(next(network.parameters()).device)
+        return noisy, from_network(network(x)[0, 0].float().cpu().numpy())

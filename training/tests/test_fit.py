@@ -11,7 +11,11 @@ import torch
 from meddenoise.errors import InputError, OutputError
 from meddenoise_training.checkpoint import CHECKPOINT_NAME, read_checkpoint, write_checkpoint
 from meddenoise_training.config import load_config
-from meddenoise_training.fit import FIGURES_NAME, LOG_NAME, Fit, charbonnier, fit, steps_within
+from meddenoise_training.fit import fit, steps_within
+from meddenoise_training.logs import FIGURES_NAME, LOG_NAME
+from meddenoise_training.losses import charbonnier
+from meddenoise_training.processes import Processes
+from meddenoise_training.state import FitState
 from meddenoise_training.validation import Validation
 
 TINY = {
@@ -23,6 +27,7 @@ TINY = {
     "fit.validate_every": 1000,
     "fit.validation_slices": 1,
     "fit.ema_decay": 0.9,
+    "fit.tensorboard": False,
 }
 
 
@@ -34,7 +39,11 @@ def quiet(_):
     pass
 
 
-def tensors_of(state: Fit):
+def untrained(config, prepared) -> FitState:
+    return FitState(config, prepared, Processes().launch("32-true"))
+
+
+def tensors_of(state: FitState):
     for name, part in (("network", state.plain), ("ema", state.ema)):
         yield from ((f"{name} {k}", v) for k, v in part.state_dict().items())
     for number, values in state.optimizer.state_dict()["state"].items():
@@ -77,13 +86,13 @@ def test_training_denoises_validation_slices(prepared, tmp_path):
 
 
 def test_training_starts_from_the_identity(prepared):
-    state = Fit(tiny(), prepared)
+    state = untrained(tiny(), prepared)
     x = torch.randn(1, 1, 32, 32)
     assert torch.equal(state.plain(x), x)
 
 
 def test_learning_rate_warms_up_and_falls_to_a_hundredth(prepared):
-    state = Fit(tiny(fit__steps=20, fit__warmup_steps=5, fit__learning_rate=1.0), prepared)
+    state = untrained(tiny(fit__steps=20, fit__warmup_steps=5, fit__learning_rate=1.0), prepared)
     rates = []
     for _ in range(20):
         rates.append(state.schedule.get_last_lr()[0])

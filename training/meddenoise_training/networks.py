@@ -1,0 +1,78 @@
+"""Networks: built as a configuration says, or read trained, from a weights file or a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from meddenoise.errors import InputError
+from meddenoise.network import build_network, seeded_network
+from meddenoise.weights import load_network, sha256_of
+from meddenoise_training.baselines import BASELINES
+from meddenoise_training.checkpoint import CHECKPOINT_NAME, averaged_weights, read_checkpoint_file
+from meddenoise_training.config import ARCHITECTURES, Config
+
+#: What ``architecture`` may be in a configuration.
+NAMES = (*ARCHITECTURES, *BASELINES)
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network in evaluation mode, and where it is from, for a card: no path, which would tell of the machine."""
+
+    network: nn.Module
+    origin: str
+
+
+def build(config: Config) -> nn.Module:
+    """Build the network of a configuration; its untrained weights depend on the seed alone.
+
+    Ours begins as the identity: a random noise branch first has to unlearn that it shifts air by hundreds of HU.
+    """
+    if config.shape is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.fit.seed)
+            return _baseline(config)
+    network = seeded_network(config.shape, config.fit.seed)
+    torch.nn.init.zeros_(network.exit.weight)
+    return network
+
+
+def averaged_network(saved: dict[str, Any], config: Config) -> nn.Module:
+    """Build the network with the averaged weights (EMA) of a checkpoint, in evaluation mode."""
+    network = _baseline(config) if config.shape is None else build_network(config.shape)
+    network.load_state_dict(averaged_weights(saved))
+    return network.eval()
+
+
+def read_network(path: Path) -> TrainedNetwork:
+    """Read a trained network.
+
+    :param path: a ``.safetensors`` file, a checkpoint, or the folder of a run, of which the averaged weights are taken.
+    :raises InputError: when there is none, or a checkpoint cannot be read.
+    :raises WeightsError: when a weights file cannot be read.
+    """
+    if path.suffix == ".safetensors":
+        loaded = load_network(path)
+        origin = f"weights '{loaded.card.name}' version {loaded.card.version}, SHA-256 {loaded.sha256}"
+        return TrainedNetwork(loaded.network, origin)
+    file = path / CHECKPOINT_NAME if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"There are no weights at {path}; name a .safetensors file or the folder of a run of `fit`.")
+    saved = read_checkpoint_file(file)
+    try:
+        # Only this of its configuration: the rest may be that of an older version.
+        config = Config(**{key: saved["config"].get(key) for key in ("architecture", "network")})
+        origin = f"a run of {saved['step']} steps, SHA-256 {sha256_of(file)}"
+        return TrainedNetwork(averaged_network(saved, config), origin)
+    except (KeyError, TypeError, AttributeError, RuntimeError, ValidationError) as error:
+        raise InputError(f"{file} is not a checkpoint of `meddenoise-train fit` that this version knows.") from error
+
+
+def _baseline(config: Config) -> nn.Module:
+    return BASELINES[config.architecture or ""]()
