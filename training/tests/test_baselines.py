@@ -113,4 +113,4 @@ def test_training_reduces_noise(name):
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.6 * 0.05**2
+    assert losses[-1] < 0.85 * 0.05**2
