@@ -7,7 +7,6 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from meddenoise.errors import InputError
@@ -64,6 +63,7 @@ def fit(
             loop.step(batch)
     finally:
         loop.close()
+    state.waited = fabric.broadcast(state.waited)
     if state.out_of_patience and state.best is not None:
         report(f"Stopped early: best at step {state.best['step']}, mean RMSE {state.best['rmse']:.2f} HU; it is kept.")
     if fabric.is_global_zero:
@@ -98,12 +98,12 @@ class _Loop:
         """Take a step, and do what is due after it."""
         state, settings = self._state, self._settings
         self._recent.append(state.train_step(batch))
+        if state.step % settings.log_every == 0:
+            self._log()
         if self._logs is None:
             return
         if self._progress is not None:
             self._progress(state.step, settings.steps)
-        if state.step % settings.log_every == 0:
-            self._log(self._logs)
         if state.step % settings.validate_every == 0 or state.step == settings.steps:
             self._validate(self._logs)
         if time.monotonic() - self._saved > 60 * settings.checkpoint_minutes:
@@ -115,14 +115,17 @@ class _Loop:
         if self._logs is not None:
             self._logs.close()
 
-    def _log(self, logs: Logs) -> None:
+    def _log(self) -> None:
         state, planned = self._state, self._settings.steps
         pace = (state.step - self._first) / (time.monotonic() - self._started)
-        loss, norm = np.mean(self._recent, axis=0)
+        # Of all processes: each has the loss of its own patches.
+        loss, norm = (float(v) for v in state.fabric.all_reduce(torch.tensor(self._recent).mean(dim=0)))
         self._recent.clear()
-        rate = state.schedule.get_last_lr()[0]
+        if self._logs is None:
+            return
+        rate = float(state.schedule.get_last_lr()[0])
         values = {"loss": loss, "gradient_norm": norm, "learning_rate": rate, "steps_per_second": pace}
-        logs.training(state.step, values)
+        self._logs.training(state.step, values)
         left = (planned - state.step) / pace / 60
         self._report(f"step {state.step} of {planned}: loss {loss:.4f}, {pace:.1f} steps/s, {left:.0f} min left")
 

@@ -214,7 +214,7 @@ class FitState:
                 cause = f"{what} of training slice {slices} (manifest.json, counted from 0) holds NaN or infinity"
                 break
         else:
-            cause = "its gradient has grown without bounds"
+            cause = "its gradient holds NaN or infinity"
         raise InputError(
             f"Step {self.step + 1} was not taken: {cause}; the last checkpoint is kept. Mend the data, or train anew "
             "with a lower fit.learning_rate."

@@ -1,4 +1,4 @@
-"""Samples: the same for a seed, a step and a place, with whomever they are drawn; noise and its unit belong together."""
+"""Samples: the same for a seed, a step and a place, with whomever they are drawn; each with the unit of its noise."""
 
 from __future__ import annotations
 
