@@ -1,0 +1,7 @@
+"""Classical filters to compare with: what Slicer offers, and the best of the libraries, each at its best."""
+
+from meddenoise_training.peers.catalogue import all_peers, find_peers
+from meddenoise_training.peers.peer import NoiseKnowledge, Peer
+from meddenoise_training.peers.tuning import TuningCase, read_tuned, tune, write_tuned
+
+__all__ = ["NoiseKnowledge", "Peer", "TuningCase", "all_peers", "find_peers", "read_tuned", "tune", "write_tuned"]

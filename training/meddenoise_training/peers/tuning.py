@@ -1,0 +1,130 @@
+"""The best parameters of each peer for each kind of noise, found on validation slices and kept in a JSON file."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from meddenoise.errors import InputError, OutputError
+from meddenoise.metrics import rmse
+from meddenoise_training.peers.peer import Image, NoiseKnowledge, Parameters, Peer, TunedFor
+from meddenoise_training.toml_files import wrong_fields
+
+
+@dataclass(frozen=True)
+class TuningCase:
+    """A validation slice under noise.
+
+    :param group: the kind of noise, of which each gets parameters of its own: white, a smooth kernel, ...
+    :param reference: (j, i) HU; ``image``: the same with noise.
+    """
+
+    group: str
+    reference: Image
+    image: Image
+    noise: NoiseKnowledge
+
+
+def tune(
+    peers: Sequence[Peer], cases: Sequence[TuningCase], report: Callable[[str], None] = lambda _: None
+) -> dict[str, Any]:
+    """Try every combination of each peer's grid and keep the one with the smallest mean RMSE, group by group.
+
+    :returns: for :func:`write_tuned`: of each group the texture, cases and SDs; of each peer that has a grid, by group,
+        the parameters, their mean RMSE in HU, and ``at_edge``: those that are the first or last of several in the grid.
+    :raises InputError: when there are no cases.
+    """
+    if not cases:
+        raise InputError("There are no slices to tune the peers on.")
+    groups = {group: [c for c in cases if c.group == group] for group in dict.fromkeys(c.group for c in cases)}
+    best: dict[str, Any] = {}
+    for peer in peers:
+        for group, members in groups.items() if peer.grid else ():
+            found = _best(peer, members)
+            best.setdefault(peer.name, {})[group] = found
+            report(f"{peer.name}, {group}: {found['parameters']}, RMSE {found['rmse']:.2f} HU")
+    return {"format": 1, "groups": {group: _described(members) for group, members in groups.items()}, "peers": best}
+
+
+def write_tuned(path: Path, tuned: dict[str, Any]) -> None:
+    """Write what :func:`tune` found; beside first, then renamed.
+
+    :raises OutputError: when it cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        beside.write_text(json.dumps(tuned, indent=1) + "\n", "utf-8")
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def read_tuned(path: Path) -> dict[str, tuple[TunedFor, ...]]:
+    """Read what :func:`write_tuned` wrote, by peer.
+
+    :raises InputError: when the file is not that.
+    """
+    try:
+        tuned = _File.model_validate(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError) as error:
+        why = wrong_fields(error) if isinstance(error, ValidationError) else str(error)
+        raise InputError(f"{path} holds no tuned parameters of peers: {why}.") from error
+    strangers = {g for groups in tuned.peers.values() for g in groups} - set(tuned.groups)
+    if strangers:
+        raise InputError(f"{path} says nothing of the noise of '{min(strangers)}'; tune the peers again.")
+    return {
+        name: tuple(TunedFor(g, tuned.groups[g].texture, found.parameters) for g, found in groups.items())
+        for name, groups in tuned.peers.items()
+    }
+
+
+def _best(peer: Peer, cases: Sequence[TuningCase]) -> dict[str, Any]:
+    candidates = [dict(zip(peer.grid, values, strict=True)) for values in itertools.product(*peer.grid.values())]
+    errors = [_mean_rmse(peer, parameters, cases) for parameters in candidates]
+    parameters = candidates[int(np.argmin(errors))]
+    ends = {name: (min(values), max(values)) for name, values in peer.grid.items() if len(values) > 1}
+    at_edge = [name for name, two in ends.items() if parameters[name] in two]
+    return {"parameters": parameters, "rmse": min(errors), "at_edge": at_edge}
+
+
+def _mean_rmse(peer: Peer, parameters: Parameters, cases: Sequence[TuningCase]) -> float:
+    return float(np.mean([rmse(c.reference, peer.apply(c.image, c.noise, parameters)) for c in cases]))
+
+
+def _described(cases: Sequence[TuningCase]) -> dict[str, Any]:
+    texture = np.mean([c.noise.texture for c in cases], axis=0)
+    return {
+        "texture": [float(value) for value in texture],
+        "cases": len(cases),
+        "sd": sorted({round(c.noise.sd, 1) for c in cases}),
+    }
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Group(_Part):
+    texture: tuple[float, ...]
+    cases: int
+    sd: list[float]
+
+
+class _Found(_Part):
+    parameters: dict[str, float]
+    rmse: float
+    at_edge: list[str]
+
+
+class _File(_Part):
+    format: Literal[1]
+    groups: dict[str, _Group]
+    peers: dict[str, dict[str, _Found]]
