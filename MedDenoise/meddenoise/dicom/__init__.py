@@ -1,8 +1,20 @@
-"""DICOM in: CT series found (`series`), put in order (`geometry`), turned into HU (`pixels`), read (`reading`)."""
+"""DICOM in: CT series found (`series`), put in order (`geometry`), turned into HU (`pixels`), read (`reading`).
+
+DICOM out: the denoised series, derived from its source (`derived`).
+"""
 
 from __future__ import annotations
 
+from meddenoise.dicom.derived import Derivation, check_derived_folder, write_derived_series
 from meddenoise.dicom.reading import read_folder, read_series
 from meddenoise.dicom.series import Series, find_series
 
-__all__ = ["Series", "find_series", "read_folder", "read_series"]
+__all__ = [
+    "Derivation",
+    "Series",
+    "check_derived_folder",
+    "find_series",
+    "read_folder",
+    "read_series",
+    "write_derived_series",
+]
