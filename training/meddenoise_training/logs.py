@@ -63,7 +63,7 @@ class Logs:
         path = self._run / PICTURES_FOLDER / f"step-{step:07}.png"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            imsave(path, grey, cmap="gray", vmin=0, vmax=255)
+            imsave(path, np.stack([grey] * 3, axis=-1))  # as colours: a colour table would round again
         except OSError as error:
             raise _not_written(path, error) from error
         if self._board is not None:

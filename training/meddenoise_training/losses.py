@@ -65,8 +65,9 @@ def ssim(denoised: Tensor, target: Tensor, width: float) -> Tensor:
 
 def ms_ssim(denoised: Tensor, target: Tensor, width: float) -> Tensor:
     """Return MS-SSIM likewise, over as many of its five scales as the patch has room for."""
-    # torchmetrics' own condition: a side above (window - 1) * 2^(scales - 1).
-    room = [scale for scale in range(5) if min(target.shape[-2:]) > (_SSIM_WINDOW - 1) * 2**scale]
+    # The window must fit into the halved image; torchmetrics asks for the square of the scale's number instead of 2^it.
+    side = min(target.shape[-2:])
+    room = [scale for scale in range(5) if side // max(2**scale, scale**2) > _SSIM_WINDOW - 1]
     exponents = _MS_SSIM_EXPONENTS[: len(room)]
     return multiscale_structural_similarity_index_measure(
         denoised,
