@@ -1,0 +1,61 @@
+"""One run at a time on one output folder: a lock that ends with the process that holds it, however that dies."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from meddenoise.errors import InputWarning, OutputError
+
+LOCK_FILE = ".meddenoise-batch.lock"
+_HELD_BY_ANOTHER = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of an output folder; its file stays there afterwards (to remove it could let two others in).
+
+    It is the system's own lock, which the system takes back when its holder ends, by ``kill -9`` too. On NFS it holds
+    between machines (Linux passes it to the server); the lock of a machine that died lasts until the server gives it
+    up. Where a file system has no locks, a warning says so.
+
+    :raises OutputError: when another process holds it, or the folder cannot be written to.
+    """
+    try:
+        descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written to ({error.strerror or error}); choose another.") from error
+    try:
+        try:
+            _lock(descriptor)
+        except OSError as error:
+            if error.errno in _HELD_BY_ANOTHER:
+                raise OutputError(
+                    f"Another run is at work on {folder}; wait until it ends, or choose another output folder."
+                ) from error
+            warnings.warn(
+                f"The file system of {folder} cannot lock files ({error.strerror or error}), so that a second run at "
+                "the same time would not be noticed; start one at a time.",
+                InputWarning,
+                stacklevel=3,
+            )
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Lock an open file without waiting; closing it, or the end of the process, unlocks it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,67 @@
+"""What became of one input of a batch: done, failed or skipped; and which errors stop the whole batch."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from meddenoise.errors import MedDenoiseError, NotCTError
+
+State = Literal["done", "failed", "skipped"]
+#: No other series could be written either: disk full, quota used up, mounted read-only.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one input.
+
+    :param reason: one sentence, for what failed or was skipped.
+    :param details: the traceback of what nobody expected.
+    :param report: of what was done: :meth:`meddenoise.processing.Report.to_dict`.
+    """
+
+    state: State
+    reason: str = ""
+    details: str = ""
+    report: dict[str, Any] | None = None
+
+
+def outcome_of(error: Exception) -> Outcome:
+    """Return the outcome for an input that an error ended."""
+    if isinstance(error, NotCTError):
+        return Outcome("skipped", str(error))
+    if isinstance(error, MedDenoiseError):
+        return Outcome("failed", str(error))
+    if isinstance(error, MemoryError):
+        return Outcome("failed", "There is not enough memory for this series.")
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return Outcome("failed", f"{where}{error.strerror or error}")
+    return Outcome("failed", f"Unexpected {type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
+
+
+def says_disk_is_full(error: BaseException, folder: Path, needed: int) -> bool:
+    """Return whether a failure to write means that nothing more can be written at all.
+
+    :param needed: bytes that were to be written: libraries often keep the system's own reason to themselves, so the
+        room left is compared with it.
+    """
+    import shutil
+
+    if any(isinstance(cause, OSError) and cause.errno in _NO_ROOM for cause in _causes(error)):
+        return True
+    try:
+        return shutil.disk_usage(folder).free < needed
+    except OSError:
+        return False
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,72 @@
+"""A result of a batch written so that no crash can hurt it: complete and on the disk, or not to be seen."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from meddenoise.batch.inventory import Entry
+from meddenoise.batch.outcome import Outcome, says_disk_is_full
+from meddenoise.errors import DiskFullError
+from meddenoise.processing import save
+
+if TYPE_CHECKING:
+    from meddenoise.processing import Denoised, Settings
+
+#: The folders in which results are written before they are moved into place.
+_SCRATCH_FOLDER = re.compile(r"\.meddenoise-[0-9a-f]{32}")
+
+
+def save_result(denoised: Denoised, entry: Entry, folder: Path, settings: Settings) -> Outcome:
+    """Write a result to its place below the output folder, and wait until it is on the disk.
+
+    :raises DiskFullError: when nothing more can be written.
+    :raises MedDenoiseError: when this one cannot be written.
+    """
+    target = folder / entry.place
+    size = denoised.volume.array.nbytes
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        report = save(denoised, target, entry.settings(settings))
+        force_to_disk(target)
+    except Exception as error:
+        if says_disk_is_full(error, folder, size):
+            raise DiskFullError(
+                f"There is no room left in {folder}; what was finished is safe: make room and start the batch again."
+            ) from error
+        raise
+    return Outcome("done", report=report.to_dict())
+
+
+def force_to_disk(target: Path) -> None:
+    """Wait until a file (with what lies beside it under the same stem, as MetaImage does) or a folder is on the disk.
+
+    Without this a power cut could leave empty files of a series that the manifest already calls done.
+    """
+    if os.name == "nt":  # there, a file opened for reading cannot be flushed
+        return
+    if target.is_dir():
+        paths = [*target.iterdir(), target]
+    else:
+        stem = target.name.split(".")[0]
+        paths = [path for path in target.parent.glob(f"{glob.escape(stem)}.*") if path.is_file()]
+    for path in [*paths, target.parent]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_leftovers(folder: Path, places: Iterable[str]) -> None:
+    """Remove what runs that were killed left half-written beside their targets."""
+    for parent in {(folder / place).parent for place in places}:
+        if parent.is_dir():
+            for path in parent.iterdir():
+                if _SCRATCH_FOLDER.fullmatch(path.name):
+                    shutil.rmtree(path, ignore_errors=True)
