@@ -1,9 +1,10 @@
-"""What a weights file says of itself: ``ModelCard`` and the closed list of ``Architecture``."""
+"""What a weights file says of itself: ``ModelCard``, its ``TrainingDomain``, the closed list of ``Architecture``."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +55,59 @@ FAST = Architecture("residual-autoencoder", widths=(16, 32, 64), blocks=2)
 STANDARD = Architecture("residual-autoencoder", widths=(32, 64, 128), blocks=2)
 
 
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class TrainingDomain:
+    """What a model has seen in training, for the domain guard; None or empty where it is not known.
+
+    Every range is (lowest, highest) over the training slices.
+
+    :param kernels: reconstruction kernels, as ConvolutionKernel names them.
+    :param pixel_mm: pixel spacing, mm.
+    :param thickness_mm: slice thickness, mm.
+    :param spacing_mm: distance of slices, mm.
+    :param kvp: tube voltage, kV.
+    :param noise_sd_hu: SD of the noise in training inputs, HU.
+    :param noise_mean_frequency: mean frequency of that noise's power spectrum, cycles/pixel; white noise has 0.25.
+    :param hu: values, HU.
+    """
+
+    modality: str = "CT"
+    kernels: tuple[str, ...] = ()
+    pixel_mm: Range | None = None
+    thickness_mm: Range | None = None
+    spacing_mm: Range | None = None
+    kvp: Range | None = None
+    noise_sd_hu: Range | None = None
+    noise_mean_frequency: Range | None = None
+    hu: Range | None = None
+
+    @classmethod
+    def from_values(cls, values: Any) -> TrainingDomain:
+        """Read a domain from the values of a card.
+
+        :raises WeightsError: when they are not a domain.
+        """
+        try:
+            values = dict(values)
+            modality, kernels = values.pop("modality"), values.pop("kernels")
+            ranges = {name: None if ends is None else _range(ends) for name, ends in values.items()}
+            if not (isinstance(modality, str) and all(isinstance(kernel, str) for kernel in kernels)):
+                raise TypeError("names are text")
+            return cls(modality=modality, kernels=tuple(kernels), **ranges)
+        except (KeyError, TypeError, ValueError) as error:
+            raise WeightsError("The card of the weights does not describe a training domain.") from error
+
+
+def _range(ends: Any) -> Range:
+    low, high = (float(end) for end in ends)
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise ValueError("not a range")
+    return low, high
+
+
 @dataclass(frozen=True)
 class ModelCard:
     """The card in the metadata of a ``.safetensors`` file.
@@ -70,6 +124,7 @@ class ModelCard:
     :param figures: measured results, each with its conditions and units.
     :param limits: what it must not be used for, what it was never shown.
     :param created: ISO date.
+    :param domain: what it has seen in training; None on cards older than this field.
     """
 
     name: str
@@ -84,6 +139,7 @@ class ModelCard:
     data: list[dict[str, Any]] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
     limits: list[str] = field(default_factory=list)
+    domain: TrainingDomain | None = None
 
     def to_json(self) -> str:
         """Return the card as JSON text, with the format's number."""
@@ -108,7 +164,7 @@ class ModelCard:
                 "Update MedDenoise."
             )
         known = {f.name: f for f in dataclasses.fields(cls)}
-        required = {n for n, f in known.items() if f.default_factory is dataclasses.MISSING}
+        required = {n for n, f in known.items() if f.default is f.default_factory is dataclasses.MISSING}
         wrong = sorted((required - values.keys()) | (values.keys() - known.keys()))
         if wrong:
             raise WeightsError(f"The card of the weights has missing or unknown fields: {', '.join(wrong)}.")
@@ -120,4 +176,9 @@ class ModelCard:
         hu_per_unit = values["hu_per_unit"]
         if not isinstance(hu_per_unit, (int, float)) or not 0 < hu_per_unit < 1e5:
             raise WeightsError(f"The card of the weights has an impossible intensity scale: {hu_per_unit!r}.")
-        return cls(architecture=architecture, **values)
+        domain = values.pop("domain", None)
+        return cls(
+            architecture=architecture,
+            domain=None if domain is None else TrainingDomain.from_values(domain),
+            **values,
+        )

@@ -10,28 +10,36 @@ The three stages take and give objects that can be pickled, so that they may run
 from __future__ import annotations
 
 import json
-import math
+import os
+import re
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
 
 from meddenoise import __version__
 from meddenoise.arrays import Array
-from meddenoise.catalogue import DEFAULT_MODEL
-from meddenoise.domain import Finding
-from meddenoise.errors import InputError, InputWarning
-from meddenoise.volume_files import Volume
+from meddenoise.catalogue import DEFAULT_MODEL, find_model
+from meddenoise.dicom.acquisition import Acquisition, read_acquisition
+from meddenoise.domain import Facts, Finding, findings_of, noise_or_none
+from meddenoise.errors import InputError, NotCTError, OutputError
+from meddenoise.noise_texture import noise_mean_frequency
+from meddenoise.volume_files import Volume, check_input, check_output, read_volume, write_volume
+from meddenoise.warning_capture import collected_remarks
+from meddenoise.weights import read_card, sha256_of
 
 if TYPE_CHECKING:
     from meddenoise.denoiser import Denoiser, Precision, Progress, Quality
-    from meddenoise.dicom import Series
+    from meddenoise.dicom import Derivation, Series
+    from meddenoise.dicom.derived import Compression
 
 #: A volume file, or a DICOM series whose headers have been read.
 Source: TypeAlias = "Path | Series"
+#: What makes a name a file's rather than a folder's; ``CT.denoised`` and ``2.5mm`` are folders.
+_FILE_ENDING = re.compile(r"\.[a-z]{2,5}$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -46,9 +54,9 @@ class Settings:
     :param precision: ``auto``, ``float32`` or ``bfloat16``.
     :param mask: label map on the input's grid: denoised where it is not 0.
     :param outside: denoise where the mask is 0 instead.
-    :param output: ``dicom`` (a folder), ``nrrd``, ``nii.gz``, ``mha`` ...; None goes by the target's name, where a name
-        without an ending is a DICOM folder when the source is DICOM.
-    :param compress: compress the output without loss; volume files by gzip, DICOM by JPEG-LS or RLE.
+    :param output: ``dicom``: the target is a folder of DICOM, whatever its name, and the series need be no regular
+        grid; None: see :func:`output_kind`.
+    :param compression: of DICOM output, without loss: ``jpeg-ls``, ``rle`` or None. Volume files always are compressed.
     :param overwrite: replace what stands at the target.
     :param force: denoise also what is certainly no CT in HU.
     """
@@ -61,8 +69,8 @@ class Settings:
     precision: Precision = "auto"
     mask: Path | None = None
     outside: bool = False
-    output: str | None = None
-    compress: bool = True
+    output: Literal["dicom"] | None = None
+    compression: Compression | None = None
     overwrite: bool = False
     force: bool = False
 
@@ -130,12 +138,16 @@ class Denoised:
     """A result in memory, ready to be written; the input is no longer held.
 
     :param spread: (k, j, i) float32, HU: SD over the eight orientations of quality ``best``; None where not asked for.
+    :param title: of the model, for people.
+    :param context: how many neighbouring slices the model looks at for each.
     """
 
     source: Source
     volume: Volume
     spread: Array | None
     report: Report
+    title: str
+    context: int
 
 
 def find_source(path: str | Path, series_uid: str | None = None) -> Source:
@@ -143,21 +155,77 @@ def find_source(path: str | Path, series_uid: str | None = None) -> Source:
 
     :raises InputError: when it is missing, of no known kind, or holds no or several series and none was named.
     """
-    raise NotImplementedError
+    path = Path(path).expanduser()
+    if check_input(path) == "dicom":
+        from meddenoise.dicom.series import choose_series
+
+        return choose_series(path, series_uid)
+    if series_uid is not None:
+        raise InputError(f"{path.name} is not DICOM, so it has no series to choose; leave the series out.")
+    return path
 
 
 def load(source: Source, settings: Settings) -> Loaded:
     """Read an input, estimate its noise and compare it with what the model was trained for.
 
-    :raises InputError: when it is damaged, not one regular volume, certainly no CT in HU (unless ``force``), or the
-        mask does not fit.
+    For DICOM output (``settings.output``) the series need be no regular grid: each slice keeps its own place.
+
+    :raises InputError: when it is damaged, not one regular volume, or the mask does not fit.
+    :raises NotCTError: when it is certainly no CT in HU, unless ``settings.force``.
     """
-    raise NotImplementedError
+    started = time.monotonic()
+    with collected_remarks() as said:
+        volume, acquisition = _read(source, settings)
+        mask = None if settings.mask is None else _read_mask(settings, volume)
+    noise = noise_or_none(volume.array)
+    findings = findings_of(
+        volume.array,
+        Facts(
+            pixel_mm=(volume.spacing[1], volume.spacing[0]),
+            spacing_mm=volume.spacing[2],
+            modality=acquisition.modality,
+            kernel=acquisition.kernel,
+            kvp=acquisition.kvp,
+            thickness_mm=acquisition.thickness_mm,
+            noise_sd=noise,
+            mean_frequency=noise_mean_frequency(volume.array),
+        ),
+        read_card(find_model(settings.model).path).domain,
+    )
+    refused = [finding.sentence for finding in findings if finding.refused]
+    if refused and not settings.force:
+        raise NotCTError(f"{name_of(source)} is refused: {refused[0]} To denoise it all the same, force it (--force).")
+    return Loaded(source, volume, mask, noise, findings, tuple(said), time.monotonic() - started)
 
 
 def make_denoiser(settings: Settings) -> Denoiser:
     """Load the model of the settings; one denoiser serves any number of inputs, one after the other."""
-    raise NotImplementedError
+    from meddenoise.denoiser import Denoiser
+
+    return Denoiser(settings.model, device=settings.device, threads=settings.threads, precision=settings.precision)
+
+
+def describe(loaded: Loaded, denoiser: Denoiser, settings: Settings) -> Report:
+    """Return the report of a loaded input before anything is done with it: no target yet, no noise after."""
+    return Report(
+        source=name_of(loaded.source),
+        series_uid=None if isinstance(loaded.source, Path) else loaded.source.uid,
+        target=None,
+        model=denoiser.card.name,
+        model_version=denoiser.card.version,
+        sha256=denoiser.sha256,
+        strength=settings.strength,
+        quality=settings.quality,
+        mask=None if settings.mask is None else settings.mask.name,
+        device=denoiser.device,
+        precision=denoiser.precision,
+        slices=len(loaded.volume.array),
+        noise_before=loaded.noise,
+        noise_after=None,
+        warnings=loaded.warnings,
+        findings=loaded.findings,
+        seconds={"load": loaded.seconds},
+    )
 
 
 def denoise(
@@ -169,8 +237,33 @@ def denoise(
     *,
     spread: bool = False,
 ) -> Denoised:
-    """Denoise a loaded input; errors are those of :meth:`meddenoise.denoiser.Denoiser.denoise`."""
-    raise NotImplementedError
+    """Denoise a loaded input; errors are those of :meth:`meddenoise.denoiser.Denoiser.denoise`.
+
+    :param spread: also give the SD over the eight orientations of quality ``best``.
+    """
+    started = time.monotonic()
+    before = loaded.volume
+    sd = np.empty(before.array.shape, np.float32) if spread else None
+    with collected_remarks() as said:
+        array = denoiser.denoise(
+            before.array,
+            strength=settings.strength,
+            mask=loaded.mask,
+            quality=settings.quality,
+            spread=sd,
+            progress=progress,
+            cancel=cancel,
+        )
+    seconds = time.monotonic() - started
+    report = describe(loaded, denoiser, settings)
+    report = replace(
+        report,
+        noise_after=None if loaded.noise is None else noise_or_none(array),
+        warnings=(*report.warnings, *said),
+        seconds={**report.seconds, "denoise": seconds},
+    )
+    context = denoiser.card.architecture.slices
+    return Denoised(loaded.source, replace(before, array=array), sd, report, denoiser.card.title, context)
 
 
 def check_target(source: Source, target: str | Path, settings: Settings) -> Path:
@@ -178,7 +271,31 @@ def check_target(source: Source, target: str | Path, settings: Settings) -> Path
 
     :raises OutputError: when not: it exists, is the source itself, is of no known kind, its folder is missing ...
     """
-    raise NotImplementedError
+    if output_kind(source, target, settings) == "dicom":
+        from meddenoise.dicom import check_derived_folder
+
+        if isinstance(source, Path):
+            raise OutputError(
+                f"{name_of(source)} is not DICOM, so no DICOM series can be derived from it; "
+                "give an output file ending in .nrrd, .nii.gz or .mha."
+            )
+        return check_derived_folder(target, source, overwrite=settings.overwrite)
+    path = check_output(target, overwrite=settings.overwrite)
+    if isinstance(source, Path) and path.exists() and path.samefile(source):
+        raise OutputError(f"{path} is the input itself, which would be lost; choose another output.")
+    return path
+
+
+def output_kind(source: Source, target: str | Path, settings: Settings) -> str:
+    """Return what a target is to be: ``dicom`` (a folder) or ``file``.
+
+    From a DICOM source everything whose name has no ending like a file's is a folder of DICOM; a name with a slash at
+    its end always is.
+    """
+    if settings.output == "dicom":
+        return "dicom"
+    is_folder = str(target).endswith(("/", os.sep)) or not _FILE_ENDING.search(Path(target).name)
+    return "dicom" if is_folder and not isinstance(source, Path) else "file"
 
 
 def save(denoised: Denoised, target: str | Path, settings: Settings) -> Report:
@@ -187,4 +304,104 @@ def save(denoised: Denoised, target: str | Path, settings: Settings) -> Report:
     :returns: the report, complete.
     :raises OutputError: when it exists (without ``overwrite``), cannot be written, or the disk is full.
     """
-    raise NotImplementedError
+    started = time.monotonic()
+    source, report = denoised.source, denoised.report
+    with collected_remarks() as said:
+        if output_kind(source, target, settings) == "dicom" and not isinstance(source, Path):
+            from meddenoise.dicom import write_derived_series
+
+            write_derived_series(
+                target,
+                source,
+                denoised.volume.array,
+                _derivation(denoised, settings),
+                compression=settings.compression,
+                overwrite=settings.overwrite,
+            )
+        else:
+            write_volume(
+                target,
+                denoised.volume,
+                overwrite=settings.overwrite,
+                metadata=_attributes(report, settings),
+                note=f"Denoised by MedDenoise {report.version}, {100 * report.strength:g}%, research use only: "
+                f"{report.model}",
+            )
+    seconds = {**report.seconds, "save": time.monotonic() - started}
+    return replace(report, target=str(target), warnings=(*report.warnings, *said), seconds=seconds)
+
+
+def save_spread(denoised: Denoised, target: str | Path, settings: Settings) -> None:
+    """Write the spread of a result as a volume file of float32, HU; errors as :func:`save`."""
+    assert denoised.spread is not None, "denoise(..., spread=True) makes it"
+    facts = {**_attributes(denoised.report, settings), "MedDenoise.content": "SD over eight orientations, HU"}
+    volume = replace(denoised.volume, array=denoised.spread)
+    note = f"SD over eight orientations in HU, MedDenoise {denoised.report.version}"
+    write_volume(target, volume, overwrite=settings.overwrite, metadata=facts, note=note)
+
+
+def name_of(source: Source) -> str:
+    """Return how reports call a source: a file's path, or the folder of a series."""
+    return str(source) if isinstance(source, Path) else str(source.slices[0].path.parent)
+
+
+def _read(source: Source, settings: Settings) -> tuple[Volume, Acquisition]:
+    if isinstance(source, Path):
+        return read_volume(source), Acquisition()
+    from meddenoise.dicom import read_series
+
+    return read_series(source, regular=settings.output != "dicom"), read_acquisition(source)
+
+
+def _read_mask(settings: Settings, volume: Volume) -> Array:
+    """Return where to denoise.
+
+    :raises InputError: when the mask is not a volume on the grid of the input.
+    """
+    assert settings.mask is not None
+    mask = read_volume(settings.mask)
+    if not mask.is_on_grid_of(volume):
+        sizes = (" x ".join(str(n) for n in v.array.shape[::-1]) for v in (mask, volume))
+        raise InputError(
+            f"The mask {settings.mask.name} is not on the input's grid (mask and input have {' and '.join(sizes)} "
+            "voxels; spacing, origin and direction must agree, too); resample it onto the input."
+        )
+    inside: Array = (mask.array != 0) != settings.outside
+    return inside
+
+
+def _attributes(report: Report, settings: Settings) -> dict[str, str]:
+    """Return what a volume file's header says of how it was made."""
+    facts = {
+        "model": report.model,
+        "sha256": report.sha256,
+        "strength": f"{report.strength:g}",
+        "device": report.device,
+        "version": report.version,
+        "source": Path(report.source).resolve().name,
+        **_other_settings(settings),
+    }
+    return {f"MedDenoise.{name}": value for name, value in facts.items()}
+
+
+def _other_settings(settings: Settings) -> dict[str, str]:
+    """Return what changes voxels beside model and strength, where it is not as usual."""
+    facts: dict[str, str] = {} if settings.quality == "standard" else {"quality": settings.quality}
+    if settings.mask is not None:
+        facts["mask"] = f"{settings.mask.name} (SHA-256 {sha256_of(settings.mask.expanduser())[:12]})"
+        if settings.outside:
+            facts["mask"] += ", outside"
+    return facts
+
+
+def _derivation(denoised: Denoised, settings: Settings) -> Derivation:
+    from meddenoise.dicom import Derivation
+
+    return Derivation(
+        model=denoised.report.model,
+        title=denoised.title,
+        sha256=denoised.report.sha256,
+        strength=denoised.report.strength,
+        settings=_other_settings(settings),
+        context=denoised.context,
+    )

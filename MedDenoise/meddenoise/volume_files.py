@@ -43,6 +43,22 @@ class Volume:
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
+    def is_on_grid_of(self, other: Volume) -> bool:
+        """Return whether the voxels of both lie at the same places, within a hundredth of the smallest spacing.
+
+        Files round: NIfTI keeps geometry in float32, DICOM in decimals.
+        """
+        if self.array.shape != other.array.shape:
+            return False
+        tolerance = 0.01 * min(self.spacing)
+        return bool(np.allclose(self._corners(), other._corners(), rtol=0, atol=tolerance))
+
+    def _corners(self) -> npt.NDArray[np.float64]:
+        """Return the centres of the first voxel and of the last along each axis, LPS, mm."""
+        axes = np.array(self.direction).reshape(3, 3) * self.spacing  # columns: one step along i, j, k
+        ends = (axes * (np.array(self.array.shape[::-1]) - 1)).T
+        return np.asarray(np.array(self.origin) + np.vstack([np.zeros(3), ends]))
+
 
 def read_volume(path: str | Path, *, series_uid: str | None = None) -> Volume:
     """Read a CT volume: an NRRD, NIfTI or MetaImage file, a DICOM folder, or one DICOM file.
