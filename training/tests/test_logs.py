@@ -10,6 +10,7 @@ from meddenoise.errors import InputError, OutputError
 from meddenoise_training.config import load_config
 from meddenoise_training.fit import fit
 from meddenoise_training.logs import FIGURES_NAME, LOG_NAME, PICTURES_FOLDER, Logs, read_log
+from meddenoise_training.manifest import open_slices, read_manifest
 from meddenoise_training.plots import FIGURES_PLOT, LOSS_PLOT, plot
 
 SETTINGS = {
@@ -29,7 +30,7 @@ def test_pictures_show_noisy_denoised_and_reference_at_the_abdomen_window(run, p
     assert [p.name for p in sorted((run / PICTURES_FOLDER).iterdir())] == ["step-0000002.png", "step-0000004.png"]
     picture = matplotlib.image.imread(run / PICTURES_FOLDER / "step-0000004.png")[..., 0]
     assert picture.shape == (2 * 64, 3 * 64), "two slices, three pictures of each"
-    hu = np.load(prepared / "validation" / "slices.npy").astype(float)
+    hu = np.asarray(open_slices(prepared, "validation", read_manifest(prepared)), dtype=float)
     grey = np.clip((hu + 150) / 400, 0, 1)
     reference = picture[:64, 128:]
     assert min(float(np.abs(reference - g).max()) for g in grey) < 0.003
