@@ -1,9 +1,9 @@
-"""How far an image is from its reference: RMSE and bias in HU; PSNR and SSIM in a display window that is told."""
+"""How far an image is from its reference: RMSE, bias and noise SD in HU; PSNR and SSIM in a display window."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,38 @@ def bias(reference: Any, image: Any, mask: Any = None) -> float:
         total += float(np.sum(difference))
         count += difference.size
     return total / _counted(count)
+
+
+def tissue_bias(reference: Any, image: Any, labels: Any, tissues: Mapping[str, int]) -> dict[str, float]:
+    """Return the mean of ``image - reference`` in each tissue of a label map, in HU.
+
+    :param reference: (k, j, i) or one slice (j, i), HU.
+    :param image: same shape.
+    :param labels: same shape, integers.
+    :param tissues: the label of each tissue by its name; those without voxels are left out of the result.
+    :raises InputError: when shapes differ.
+    """
+    labels = np.asarray(labels)
+    return {name: bias(reference, image, labels == label) for name, label in tissues.items() if np.any(labels == label)}
+
+
+def sd_reduction(before: Any, after: Any, mask: Any = None) -> float:
+    """Return by how many percent the SD fell, in a region without structure: ``100 (1 - SD(after) / SD(before))``.
+
+    :param before: any shape, HU.
+    :param after: same shape.
+    :param mask: same shape; where it is not zero counts. None: everywhere.
+    :raises InputError: when shapes differ, no voxel counts, or there is no noise to reduce.
+    """
+    before, after = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    inside = np.ones(before.shape, bool) if mask is None else np.asarray(mask) != 0
+    if before.shape != after.shape or inside.shape != before.shape:
+        raise InputError(f"The images are {before.shape} and {after.shape}, the mask {inside.shape}; they must match.")
+    _counted(int(inside.sum()))
+    noise = float(before[inside].std())
+    if noise == 0:
+        raise InputError("The region has no noise that could be reduced; choose another.")
+    return 100 * (1 - float(after[inside].std()) / noise)
 
 
 def psnr(reference: Any, image: Any, window: Window) -> float:
