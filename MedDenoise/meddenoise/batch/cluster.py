@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import sys
 import threading
@@ -153,7 +154,7 @@ def _client(cluster: Cluster, order: _Order) -> Iterator[tuple[Client, _Order]]:
             yield client, order
         return
     count = cluster.workers or 1
-    cores = distributed.system.CPU_COUNT
+    cores = dask.system.CPU_COUNT
     threads = order.settings.threads or max(1, cores // count)
     order = replace(order, settings=replace(order.settings, threads=threads))
     # Without saturation of 1 a worker has more in hand than it works on, and dies for all of it.
@@ -168,7 +169,7 @@ def _client(cluster: Cluster, order: _Order) -> Iterator[tuple[Client, _Order]]:
             threads_per_worker=cluster.at_once,
             memory_limit=distributed.system.MEMORY_LIMIT // count,
             dashboard_address="127.0.0.1:8787",
-            silence_logs="critical",
+            silence_logs=logging.CRITICAL,
         ) as local,
         distributed.Client(local) as client,
     ):
@@ -189,7 +190,7 @@ def _connected(distributed: Any, scheduler: str) -> Client:
 
 def _import_distributed() -> tuple[Any, Any]:
     try:
-        import dask
+        import dask.system
         import distributed
     except ModuleNotFoundError as error:
         raise MissingPackageError(

@@ -79,7 +79,9 @@ def run_here(work: Work) -> None:
         flow.give_up(error)
         raise
     finally:
+        flow.room.release()  # where a series in hand was dropped, the reader may still be waiting for its room
         flow.denoised.put(None)
+        reader.join()
         writer.join()
     if flow.fatal is not None:
         raise flow.fatal
