@@ -58,4 +58,6 @@ def _tissue_windows(slice_hu: Array) -> npt.NDArray[np.float64]:
     view = np.lib.stride_tricks.sliding_window_view(hu, (_SIDE, _SIDE))[::_STEP, ::_STEP].reshape(-1, _SIDE * _SIDE)
     means = view.mean(axis=1)
     windows = view[(means >= _TISSUE[0]) & (means <= _TISSUE[1]) & (view.min(axis=1) >= PADDING_BELOW_HU)]
+    if len(windows) == 0:
+        return np.empty((0, _SIDE, _SIDE))
     return detrended(np.asarray(windows).reshape(-1, _SIDE, _SIDE))

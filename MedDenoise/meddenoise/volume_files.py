@@ -107,7 +107,8 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
     path = Path(path).expanduser()
     if names_folder or path.is_dir() or path.suffix.lower() == ".dcm":
         raise OutputError(
-            f"DICOM output is not supported yet, and {path} looks like it; give an output file ending in {_SUGGESTION}."
+            f"{path} is not the name of a volume file, and only from DICOM input a DICOM series can be derived; "
+            f"give an output file ending in {_SUGGESTION}."
         )
     if not path.suffix:
         raise OutputError(f"{path} has no ending that names a format; use {_SUGGESTION}.")
@@ -117,7 +118,7 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
         raise _exists(path)
     if not path.parent.is_dir():
         raise OutputError(f"The folder {path.parent} does not exist; make it first, or choose another.")
-    with _scratch_folder_beside(path):
+    with scratch_folder_beside(path):
         pass
     return path
 
@@ -146,13 +147,23 @@ def write_volume(
     if path.name.lower().endswith(_NIFTI):
         image.SetMetaData("ITK_FileNotes", note[:_DESCRIP_LENGTH])
     sitk = _import_sitk()
-    with _scratch_folder_beside(path) as folder:
+    with written_beside(path, overwrite=overwrite) as beside:
         try:
             with _quiet(sitk):
-                sitk.WriteImage(image, str(folder / path.name), True, _COMPRESSION_LEVEL)
+                sitk.WriteImage(image, str(beside), True, _COMPRESSION_LEVEL)
         except RuntimeError as error:
             free = shutil.disk_usage(path.parent).free
             raise OutputError(f"{path} cannot be written; is the disk full ({free / 1e6:.0f} MB free)?") from error
+
+
+@contextmanager
+def written_beside(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a path in a hidden folder beside; what is written there is moved into place at the end, unless that fails.
+
+    :raises OutputError: when the file exists (without ``overwrite``), or the folder cannot be written to.
+    """
+    with scratch_folder_beside(path) as folder:
+        yield folder / path.name
         _move_into_place(folder, path, overwrite)
 
 
@@ -177,7 +188,7 @@ def _move_into_place(folder: Path, path: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def _scratch_folder_beside(path: Path) -> Iterator[Path]:
+def scratch_folder_beside(path: Path) -> Iterator[Path]:
     """Give a hidden empty folder on the disk of ``path``, removed at the end with what is left in it."""
     # Not tempfile.mkdtemp: on Windows only its maker may read what was written there and moved away.
     folder = path.parent / f".meddenoise-{uuid.uuid4().hex}"

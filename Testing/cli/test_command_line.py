@@ -150,7 +150,7 @@ def test_an_interruption_leaves_nothing_half_written(tmp_path: Path, model: list
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (130, "")
-    assert stderr == "error: Interrupted; nothing was written.\n"
+    assert stderr == "error: Interrupted; nothing was left half-written.\n"
     assert left_in(tmp_path) == ["ct.nrrd"]
 
 
@@ -307,9 +307,11 @@ def test_a_folder_without_dicom(tmp_path: Path, model: list[str]):
     assert_refused(result, "no CT series", "1 non-DICOM file.")
 
 
-def test_dicom_output_is_refused_for_now(ct: Path, tmp_path: Path, model: list[str]):
+def test_dicom_cannot_be_derived_from_a_volume_file(ct: Path, tmp_path: Path, model: list[str]):
     result = run_here("denoise", ct, tmp_path / "out.dcm", *model)
-    assert_refused(result, "DICOM output is not supported yet", ".nrrd", ".nii.gz", ".mha")
+    assert_refused(result, "only from DICOM input", ".nrrd", ".nii.gz", ".mha")
+    result = run_here("denoise", ct, f"{tmp_path / 'out'}/", *model)
+    assert_refused(result, "only from DICOM input")
     result = run_here("denoise", ct, tmp_path / "out", *model)
     assert_refused(result, "out has no ending that names a format; use .nrrd, .nii.gz or .mha")
 

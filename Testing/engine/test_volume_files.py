@@ -210,11 +210,11 @@ def test_the_data_file_of_another_header_is_not_overwritten(tmp_path: Path):
         ("a_file/ct.nrrd", "does not exist"),
         ("ct.png", "cannot be written as"),
         ("ct.gz", "cannot be written as"),
-        ("ct.dcm", "DICOM output is not supported yet"),
-        ("folder", "DICOM output is not supported yet"),
+        ("ct.dcm", "only from DICOM input"),
+        ("folder", "only from DICOM input"),
         ("no_extension", "has no ending that names a format"),
-        ("no_folder/", "DICOM output is not supported yet"),
-        ("folder.nrrd", "DICOM output is not supported yet"),
+        ("no_folder/", "only from DICOM input"),
+        ("folder.nrrd", "only from DICOM input"),
     ],
 )
 def test_outputs_that_cannot_be(tmp_path: Path, name: str, words: str):

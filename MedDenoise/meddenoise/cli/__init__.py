@@ -1,0 +1,7 @@
+"""The command line ``meddenoise``: parses and prints, nothing else. One command a file; `app` puts them together."""
+
+from __future__ import annotations
+
+from meddenoise.cli.app import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,96 @@
+"""``meddenoise models``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from meddenoise.catalogue import DEFAULT_MODEL
+from meddenoise.cli import options
+from meddenoise.cli.reporting import SHA256_PREFIX, as_json, lines
+
+if TYPE_CHECKING:
+    from meddenoise.catalogue import Model
+    from meddenoise.model_card import ModelCard
+
+
+def models(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]", help="A model's name or the path of a weights file: show its card.", show_default=False
+        ),
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the card of every model.")] = False,
+    json: options.AsJson = False,
+) -> None:
+    """List the models that come with MedDenoise, or show the card of one: domain, figures, data, limits."""
+    from meddenoise import shipped_models
+    from meddenoise.catalogue import find_model
+    from meddenoise.weights import read_card
+
+    chosen = shipped_models() if name is None else [find_model(name)]
+    with_cards = verbose or json or name is not None
+    cards = [read_card(model.path) if with_cards else None for model in chosen]
+    if json:
+        as_json([_values(model, card) for model, card in zip(chosen, cards, strict=True)])
+        return
+    for model, card in zip(chosen, cards, strict=True):
+        default = " (default)" if model.name == DEFAULT_MODEL else ""
+        lines(
+            False,
+            f"{model.name}{default}: {model.title}. {model.description}",
+            f"    {model.path}, SHA-256 {(model.sha256 or 'unknown')[:SHA256_PREFIX]}",
+        )
+        if card is not None:
+            lines(False, *(f"    {line}" for line in _card_lines(card)))
+
+
+def _values(model: Model, card: ModelCard | None) -> dict[str, Any]:
+    import json
+
+    return {
+        "name": model.name,
+        "path": str(model.path),
+        "sha256": model.sha256,
+        "default": model.name == DEFAULT_MODEL,
+        "card": None if card is None else json.loads(card.to_json()),
+    }
+
+
+def _card_lines(card: ModelCard) -> list[str]:
+    return [
+        f"version {card.version} of {card.created}, licence {card.licence}: {card.summary}",
+        *_domain_lines(card),
+        *([card.figures["conditions"]] if "conditions" in card.figures else []),
+        *(_figure_line(split, row) for split in ("validation", "test") for row in card.figures.get(split, [])),
+        *(f"data: {row['name']}, {row['patients']} patients, {row['licence']}, doi:{row['doi']}" for row in card.data),
+        *(f"limit: {limit}" for limit in card.limits),
+    ]
+
+
+def _domain_lines(card: ModelCard) -> list[str]:
+    """Return what the model was trained on; weights made before cards had a domain tell it in words."""
+    domain = card.domain
+    if domain is None:
+        words = ("noise", "noise of the targets", "pixels", "slice thickness", "tube voltage", "reconstruction kernels")
+        return [f"trained on {word}: {card.training[word]}" for word in words if word in card.training]
+    ranges = {
+        "pixels, mm": domain.pixel_mm,
+        "slice thickness, mm": domain.thickness_mm,
+        "slice spacing, mm": domain.spacing_mm,
+        "tube voltage, kV": domain.kvp,
+        "noise SD, HU": domain.noise_sd_hu,
+        "mean frequency of the noise, cycles/pixel": domain.noise_mean_frequency,
+        "values, HU": domain.hu,
+    }
+    return [
+        f"trained on {domain.modality}, kernels: {', '.join(domain.kernels) or 'not known'}",
+        *(f"trained on {words}: {ends[0]:g} to {ends[1]:g}" for words, ends in ranges.items() if ends is not None),
+    ]
+
+
+def _figure_line(split: str, row: dict[str, Any]) -> str:
+    psnr = "" if row.get("psnr") is None else f", PSNR {row['psnr_before']} -> {row['psnr']} dB"
+    return f"{split}, {row['name']}: RMSE {row['rmse_before']} -> {row['rmse']} HU{psnr}, bias {row['bias']:+} HU"
