@@ -1,11 +1,13 @@
 """DICOM in: CT series found (`series`), put in order (`geometry`), turned into HU (`pixels`), read (`reading`).
 
-DICOM out: the denoised series, derived from its source (`derived`).
+DICOM out: the denoised series, derived from its source (`derived`): `headers`, stored values (`storage`), lossless
+`compression`.
 """
 
 from __future__ import annotations
 
-from meddenoise.dicom.derived import Derivation, check_derived_folder, write_derived_series
+from meddenoise.dicom.derived import check_derived_folder, write_derived_series
+from meddenoise.dicom.headers import Derivation
 from meddenoise.dicom.reading import read_folder, read_series
 from meddenoise.dicom.series import Series, find_series
 

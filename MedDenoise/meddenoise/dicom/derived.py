@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+import uuid
+import warnings
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any
 
-from meddenoise import __version__
+import numpy as np
+
 from meddenoise.arrays import Array
-from meddenoise.dicom.series import Series
+from meddenoise.dicom.compression import TRANSFER_SYNTAXES, Compression, compress, import_gdcm
+from meddenoise.dicom.geometry import ordered_slices
+from meddenoise.dicom.headers import Derivation, make_derived
+from meddenoise.dicom.pixels import read_image, rescale_of, stored_values
+from meddenoise.dicom.series import CT_IMAGE_STORAGE, Series, Slice, import_pydicom, quiet_pydicom, read_dataset
+from meddenoise.dicom.storage import BITS_ALLOCATED, Storage, storage_for, to_stored
+from meddenoise.errors import InputError, InputWarning, OutputError
+from meddenoise.volume_files import scratch_folder_beside
 
-Compression: TypeAlias = Literal["jpeg-ls", "rle"]
+EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+__all__ = ["Compression", "check_derived_folder", "write_derived_series"]
 
-
-@dataclass(frozen=True)
-class Derivation:
-    """How a series was derived; the same source and derivation give the same UIDs.
-
-    :param model: name of the model, for the series description: ``fast``.
-    :param title: of the model, for people.
-    :param sha256: of its weights.
-    :param strength: 0 to 1.
-    :param settings: whatever else changes pixels, by name: quality, the SHA-256 of a mask ...
-    :param context: how many neighbouring slices the model looks at for each (1: the slice alone).
-    :param version: of MedDenoise.
-    """
-
-    model: str
-    title: str
-    sha256: str
-    strength: float
-    settings: Mapping[str, str] = field(default_factory=dict)
-    context: int = 1
-    version: str = __version__
+#: Of this program, in the file's meta information; never to be changed.
+_IMPLEMENTATION_UID = "2.25.263157207811340274190410297862934785206"
+_IMPLEMENTATION_NAME = "MEDDENOISE"
+_SUFFIX = ".dcm"
+#: What stands in a header for pixel values, so that its type follows theirs.
+_PIXEL_VALUES = ("PixelPaddingValue", "PixelPaddingRangeLimit")
+_EXTREMES = (
+    "SmallestImagePixelValue",
+    "LargestImagePixelValue",
+    "SmallestPixelValueInSeries",
+    "LargestPixelValueInSeries",
+)
+_STORAGE_HEADER = ["RescaleSlope", "RescaleIntercept", "RescaleType", "BitsStored", "PixelRepresentation"]
+_STORAGE_HEADER += ["SOPClassUID", "BurnedInAnnotation"]
 
 
 def check_derived_folder(folder: str | Path, series: Series, *, overwrite: bool = False) -> Path:
@@ -42,9 +44,21 @@ def check_derived_folder(folder: str | Path, series: Series, *, overwrite: bool 
 
     :returns: the folder, with ``~`` expanded.
     :raises OutputError: when it is not empty (``overwrite`` replaces a derived series, nothing else), holds files of
-        the source, lies in a missing or closed folder, or the source cannot be written as single-frame CT.
+        the source, lies in a missing or closed folder, or the source's slices cannot be referred to.
     """
-    raise NotImplementedError
+    folder = Path(folder).expanduser()
+    for item in series.slices:
+        if item.sop_uid is None:
+            raise OutputError(f"{item.path} has no SOPInstanceUID, so nothing can refer to it; write NRRD instead.")
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file; give a folder for the DICOM series.")
+    if folder.is_dir() and any(folder.iterdir()):
+        _check_replaceable(folder, series, overwrite)
+    if not folder.parent.is_dir():
+        raise OutputError(f"The folder {folder.parent} does not exist; make it first, or choose another.")
+    with scratch_folder_beside(folder):
+        pass
+    return folder
 
 
 def write_derived_series(
@@ -70,4 +84,181 @@ def write_derived_series(
     :raises InputError: when a source file is damaged or gone, or the array does not fit the series.
     :raises MissingPackageError: without pydicom, or python-gdcm where it is needed.
     """
-    raise NotImplementedError
+    folder = check_derived_folder(folder, series, overwrite=overwrite)
+    if compression is not None:
+        import_gdcm()
+    slices = ordered_slices(series)
+    _check_fits(hu, slices)
+    headers = [_storage_header(item.path) for item in slices]
+    storages = storage_for([_storage_of(header, item.path) for header, item in zip(headers, slices, strict=True)], hu)
+    if any(header.get("BurnedInAnnotation") == "YES" for header in headers):
+        warnings.warn(
+            "The images have text burnt into them (BurnedInAnnotation), maybe names; denoising leaves it there.",
+            InputWarning,
+            stacklevel=2,
+        )
+    created = (created or datetime.now(timezone.utc)).astimezone()
+    references = [
+        (str(header.get("SOPClassUID") or CT_IMAGE_STORAGE), str(item.sop_uid))
+        for header, item in zip(headers, slices, strict=True)
+    ]
+    reach = derivation.context // 2
+    names = [f"{k:0{max(4, len(str(len(slices))))}}{_SUFFIX}" for k in range(1, len(slices) + 1)]
+    with scratch_folder_beside(folder) as scratch:
+        for k, (item, storage, name) in enumerate(zip(slices, storages, names, strict=True)):
+            with quiet_pydicom():
+                dataset = read_image(item.path)
+                pixels = to_stored(hu[k], stored_values(dataset, item.path), storage)
+                dataset.SOPInstanceUID = item.sop_uid
+                _decode_what_is_not_explicit(dataset)
+                make_derived(dataset, references[max(0, k - reach) : k + reach + 1], derivation, created)
+                _set_pixels(dataset, pixels, storage, compression)
+                try:
+                    _write(dataset, scratch / name, compression)
+                except OSError as error:
+                    raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
+        _move_into_place(scratch, folder)
+    return [folder / name for name in names]
+
+
+def _check_replaceable(folder: Path, series: Series, overwrite: bool) -> None:
+    """Refuse a folder that holds files, unless they may be overwritten and are a derived series of this program."""
+    sources = {item.path.resolve().parent for item in series.slices}
+    if any(folder.resolve() == source or folder.resolve() in source.parents for source in sources):
+        raise OutputError(f"{folder} holds the source itself; choose another folder for the result.")
+    if not overwrite:
+        raise OutputError(
+            f"{folder} is not empty; choose another folder, or allow it to be overwritten "
+            "(overwrite=True, on the command line --overwrite)."
+        )
+    for path in folder.iterdir():
+        if path.suffix != _SUFFIX or not _is_ours(path):
+            raise OutputError(
+                f"{folder} holds something else ({path.name}), which would be lost; choose another folder."
+            )
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with quiet_pydicom():
+            meta = import_pydicom().dcmread(path, specific_tags=[], stop_before_pixels=True).file_meta
+    except Exception:  # a folder, no DICOM, damaged
+        return False
+    return str(meta.get("ImplementationClassUID", "")) == _IMPLEMENTATION_UID
+
+
+def _check_fits(hu: Array, slices: list[Slice]) -> None:
+    shape = (len(slices), *slices[0].size)
+    if hu.shape != shape:
+        raise InputError(f"The array has the shape {hu.shape}, the series {shape}; they do not belong together.")
+    if not np.isfinite(hu).all():
+        raise InputError("The array holds values that are no numbers (NaN or infinite), which DICOM cannot store.")
+    uids = [item.sop_uid for item in slices]
+    if len(set(uids)) < len(uids):
+        raise InputError("Several slices of the series have the same SOPInstanceUID; write the result as NRRD.")
+
+
+def _storage_header(path: Path) -> Any:
+    try:
+        with quiet_pydicom():
+            return read_dataset(path, stop_before_pixels=True, specific_tags=_STORAGE_HEADER)
+    except Exception as error:  # damaged or gone
+        raise InputError(f"{path} cannot be read; it is damaged or incomplete.") from error
+
+
+def _storage_of(header: Any, path: Path) -> Storage:
+    slope, intercept = rescale_of(header, path)
+    return Storage(slope, intercept, int(header.BitsStored), bool(header.PixelRepresentation))
+
+
+def _decode_what_is_not_explicit(dataset: Any) -> None:
+    """Parse every element of a source in another encoding: pydicom writes what it has not parsed as it stands."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_implicit_VR or not syntax.is_little_endian:
+        for _element in dataset.iterall():
+            pass
+
+
+def _set_pixels(dataset: Any, pixels: Array, storage: Storage, compression: Compression | None) -> None:
+    from pydicom.dataelem import DataElement
+    from pydicom.encaps import encapsulate
+
+    vr = "SS" if storage.signed else "US"
+    for name in _PIXEL_VALUES:
+        if dataset.get(name) is not None:
+            value = _reinterpreted(int(dataset[name].value), bool(dataset.PixelRepresentation)) - storage.shift
+            low, high = storage.limits
+            delattr(dataset, name)
+            if low <= value <= high:
+                dataset.add_new(_tag(name), vr, value)
+    for name in _EXTREMES:
+        if name in dataset:
+            delattr(dataset, name)
+    dataset.add_new(_tag(_EXTREMES[0]), vr, int(pixels.min()))
+    dataset.add_new(_tag(_EXTREMES[1]), vr, int(pixels.max()))
+    if storage.shift:
+        slope, intercept = (str(dataset[name].value) for name in ("RescaleSlope", "RescaleIntercept"))
+        dataset.RescaleIntercept = storage.intercept_text(slope, intercept)
+    dataset.SamplesPerPixel = 1
+    dataset.BitsAllocated = BITS_ALLOCATED
+    dataset.BitsStored = storage.bits
+    dataset.HighBit = storage.bits - 1
+    dataset.PixelRepresentation = int(storage.signed)
+    if compression is None:
+        dataset[0x7FE00010] = DataElement(0x7FE00010, "OW", pixels.tobytes())
+    else:
+        data = encapsulate([compress(pixels, storage.bits, compression)])
+        dataset[0x7FE00010] = DataElement(0x7FE00010, "OB", data)
+        dataset[0x7FE00010].is_undefined_length = True
+
+
+def _tag(name: str) -> int:
+    """Return the tag of a DICOM keyword."""
+    from pydicom.datadict import tag_for_keyword
+
+    return int(tag_for_keyword(name) or 0)
+
+
+def _reinterpreted(value: int, signed: bool) -> int:
+    """Return a padding value as the pixels have it: scanners write -2000 as its unsigned reading, 63536."""
+    if signed and value > 0x7FFF:
+        return value - 0x10000
+    return value if signed or value >= 0 else value + 0x10000
+
+
+def _write(dataset: Any, path: Path, compression: Compression | None) -> None:
+    pydicom = import_pydicom()
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = EXPLICIT_VR_LITTLE_ENDIAN if compression is None else TRANSFER_SYNTAXES[compression]
+    meta.ImplementationClassUID = _IMPLEMENTATION_UID
+    meta.ImplementationVersionName = _IMPLEMENTATION_NAME
+    dataset.file_meta = meta
+    dataset.preamble = b"\0" * 128
+    if pydicom.__version__ < "3":
+        dataset.is_little_endian, dataset.is_implicit_VR = True, False
+        dataset.save_as(path, write_like_original=False)
+    else:
+        dataset.save_as(path, enforce_file_format=True)
+
+
+def _move_into_place(scratch: Path, folder: Path) -> None:
+    """Rename what was written; an old folder is renamed first, and comes back when that fails."""
+    aside = folder.parent / f".meddenoise-{uuid.uuid4().hex}"
+    try:
+        # within the scratch folder's own parent, so that it is a rename; the scratch itself is removed by its maker
+        if folder.exists():
+            folder.rename(aside)
+        try:
+            scratch.rename(folder)
+        except OSError:
+            if aside.exists():
+                aside.rename(folder)
+            raise
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
+    if aside.exists():
+        for path in aside.iterdir():
+            path.unlink()
+        aside.rmdir()

@@ -40,9 +40,11 @@ class Grid:
     direction: tuple[float, ...]
 
 
-def grid_of(series: Series) -> Grid:
-    """Put the slices of a series in order.
+def grid_of(series: Series, *, regular: bool = True) -> Grid:
+    """Put the slices of a series in order; of copies of one slice (the same SOP instance) one is used, with a warning.
 
+    :param regular: refuse missing slices, uneven spacing and gantry tilt; when False, they give an
+        :class:`~meddenoise.errors.InputWarning`, and the grid is nominal.
     :raises InputError: for what is not one regular grid: missing or doubled slices, uneven spacing, gantry tilt, mixed
         sizes or orientations, enhanced multi-frame files, missing positions.
     """
@@ -52,26 +54,38 @@ def grid_of(series: Series) -> Grid:
             f"{name} is an enhanced multi-frame CT, which cannot be read yet; convert it to single-frame DICOM, "
             "or to NRRD or NIfTI with another program."
         )
-    _check_same_plane(series.slices, name)
-    first = series.slices[0]
+    slices = _without_copies(series.slices, name)
+    _check_same_plane(slices, name)
+    first = slices[0]
     if first.pixel_spacing is None or min(first.pixel_spacing) <= 0:
         raise InputError(f"{name} does not say how large its pixels are (PixelSpacing); it cannot be used.")
     rows, columns = first.pixel_spacing
-    if len(series.slices) == 1:
+    if len(slices) == 1:
         return _single_slice(first, rows, columns, name)
-    if first.orientation is None or any(item.position is None for item in series.slices):
+    if first.orientation is None or any(item.position is None for item in slices):
         raise InputError(
             f"{name} does not say where its slices lie (ImagePositionPatient, ImageOrientationPatient), "
             "so they cannot be put in order."
         )
     axes = _axes(first.orientation, name)
-    positions = np.array([item.position for item in series.slices])
+    positions = np.array([item.position for item in slices])
     along = positions @ axes[2]
     order = np.argsort(along, kind="stable")
-    spacing = _slice_spacing(along[order], name)
-    _check_no_tilt(positions[order], axes, first.pixel_spacing, name)
+    ordered = [slices[index] for index in order]
+    _check_one_a_position(along[order], ordered, name)
+    spacing, problems = _slice_spacing(along[order])
+    problems += _tilt(positions[order], axes, first.pixel_spacing)
+    if problems and regular:
+        raise InputError(
+            f"{name} {problems[0]}, so that it is no regular volume; save the result as DICOM, where each slice "
+            "keeps its own place, or convert the series to NRRD or NIfTI with 3D Slicer."
+        )
+    for problem in problems:
+        warnings.warn(
+            f"{name} {problem}; each slice is denoised by itself and keeps its place.", InputWarning, stacklevel=2
+        )
     return Grid(
-        slices=[series.slices[index] for index in order],
+        slices=ordered,
         spacing=(columns, rows, spacing),
         origin=_triple(positions[order[0]]),
         direction=tuple(axes.T.ravel().tolist()),
@@ -109,47 +123,64 @@ def _axes(orientation: tuple[float, ...], name: str) -> npt.NDArray[np.float64]:
     return np.array([row, column, np.cross(row, column)])
 
 
-def _slice_spacing(along: npt.NDArray[np.float64], name: str) -> float:
-    """Return the spacing of slices, mm, from their sorted positions along the normal."""
-    gaps = np.diff(along)
-    doubled = int(np.count_nonzero(gaps < _SAME_POSITION_MM))
-    if doubled:
-        raise InputError(
-            f"{name} has {counted(doubled, 'file')} at the position of another (copies, or several phases in one "
-            "series); remove the copies, or export one phase as a series of its own."
+def _without_copies(slices: list[Slice], name: str) -> list[Slice]:
+    """Leave out files that hold the same SOP instance at the same place as one before."""
+    kept = {(item.sop_uid or item.path, item.position): item for item in reversed(slices)}
+    copies = [item for item in slices if kept[item.sop_uid or item.path, item.position] is not item]
+    if copies:
+        warnings.warn(
+            f"{name} has {counted(len(copies), 'repeated file')} (the same SOPInstanceUID and place), left out; "
+            f"the first: {copies[0].path}.",
+            InputWarning,
+            stacklevel=2,
         )
+    return [item for item in slices if kept[item.sop_uid or item.path, item.position] is item]
+
+
+def _check_one_a_position(along: npt.NDArray[np.float64], slices: list[Slice], name: str) -> None:
+    """Refuse two different slices at one position, by the names of the first two; ``along`` is sorted."""
+    doubled = np.flatnonzero(np.diff(along) < _SAME_POSITION_MM)
+    if doubled.size:
+        first, second = slices[doubled[0]], slices[doubled[0] + 1]
+        raise InputError(
+            f"{name} has {counted(doubled.size, 'file')} at the position of another ({first.path.name} and "
+            f"{second.path.name}, say: several phases in one series?); export one phase as a series of its own."
+        )
+
+
+def _slice_spacing(along: npt.NDArray[np.float64]) -> tuple[float, list[str]]:
+    """Return the spacing of slices, mm, from their sorted positions along the normal, and what is not regular there.
+
+    Where it is not regular, the spacing is the median one.
+    """
+    gaps = np.diff(along)
     median = float(np.median(gaps))
     wide = np.flatnonzero(gaps > _MISSING_FROM * median)
     if wide.size:
-        raise InputError(
-            f"{name} misses slices: they lie {median:g} mm apart, but with {counted(wide.size, 'wider gap')}, "
-            f"the first of {gaps[wide[0]]:g} mm; copy the series again."
-        )
+        return median, [
+            f"misses slices: they lie {median:g} mm apart, but with {counted(wide.size, 'wider gap')}, "
+            f"the first of {gaps[wide[0]]:g} mm"
+        ]
     spacing = float(along[-1] - along[0]) / len(gaps)
     off_grid = float(np.abs(along - (along[0] + spacing * np.arange(len(along)))).max())
     if off_grid > max(POSITION_TOLERANCE_MM, POSITION_TOLERANCE_PART * spacing) + _SAME_POSITION_MM:
-        raise InputError(
-            f"{name} has uneven slice spacing ({gaps.min():g} to {gaps.max():g} mm), which cannot be read yet; "
-            "convert it to NRRD or NIfTI with 3D Slicer."
-        )
-    return spacing
+        return median, [f"has uneven slice spacing ({gaps.min():g} to {gaps.max():g} mm)"]
+    return spacing, []
 
 
-def _check_no_tilt(
-    positions: npt.NDArray[np.float64],
-    axes: npt.NDArray[np.float64],
-    pixel_spacing: tuple[float, ...],
-    name: str,
-) -> None:
-    """Refuse slices that are shifted within their plane from one to the next by more than half a pixel in all."""
+def _tilt(
+    positions: npt.NDArray[np.float64], axes: npt.NDArray[np.float64], pixel_spacing: tuple[float, ...]
+) -> list[str]:
+    """Say when slices are shifted within their plane from the first by more than half a pixel."""
     shifts = (positions - positions[0]) @ axes[:2].T
-    if np.abs(shifts).max() > 0.5 * min(pixel_spacing):
-        sideways = float(np.hypot(*shifts[-1]))
-        tilt = math.degrees(math.atan2(sideways, float((positions[-1] - positions[0]) @ axes[2])))
-        raise InputError(
-            f"{name} has slices shifted sideways (by up to {np.abs(shifts).max():.1f} mm; gantry tilt of about "
-            f"{tilt:.0f} degrees?), which cannot be read yet; convert it to NRRD or NIfTI with 3D Slicer."
-        )
+    if np.abs(shifts).max() <= 0.5 * min(pixel_spacing):
+        return []
+    sideways = float(np.hypot(*shifts[-1]))
+    tilt = math.degrees(math.atan2(sideways, float((positions[-1] - positions[0]) @ axes[2])))
+    return [
+        f"has slices shifted sideways (by up to {np.abs(shifts).max():.1f} mm; "
+        f"gantry tilt of about {tilt:.0f} degrees?)"
+    ]
 
 
 def _single_slice(item: Slice, rows: float, columns: float, name: str) -> Grid:
@@ -174,3 +205,13 @@ def _single_slice(item: Slice, rows: float, columns: float, name: str) -> Grid:
 def _triple(values: npt.ArrayLike) -> tuple[float, float, float]:
     x, y, z = (float(value) for value in np.asarray(values))
     return x, y, z
+
+
+def ordered_slices(series: Series) -> list[Slice]:
+    """Return the slices of a series as :func:`grid_of` orders them, regular or not, without its warnings.
+
+    :raises InputError: as :func:`grid_of` does.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)
+        return grid_of(series, regular=False).slices

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from meddenoise.dicom.series import import_pydicom, quiet_pydicom
+from meddenoise.dicom.series import quiet_pydicom, read_dataset
 from meddenoise.errors import InputError, MissingPackageError
 
 #: RescaleType of HU, of modified HU and "unspecified", which in CT means HU; others are material or other maps.
@@ -26,18 +26,28 @@ def read_hu(path: Path) -> HU:
     :raises InputError: when the file is damaged, is not a grey-scale image, or does not say how to get HU.
     :raises MissingPackageError: without pydicom, or without python-gdcm where it is needed.
     """
-    pydicom = import_pydicom()
     with quiet_pydicom():
-        try:
-            dataset = pydicom.dcmread(path)
-        except Exception as error:  # pydicom fails in any way on damaged files; the sentence is the same
-            raise InputError(f"{path} cannot be read; it is damaged or incomplete.") from error
-        if "PixelData" not in dataset:
-            raise InputError(f"{path} holds no image, or is incomplete.")
-        if int(dataset.get("SamplesPerPixel", 1)) != 1:
-            raise InputError(f"{path} is a colour image, not a CT.")
-        slope, intercept = _rescale(dataset, path)
-        return in_smallest_exact_type(_stored_values(dataset, path) * slope + intercept)
+        dataset = read_image(path)
+        slope, intercept = rescale_of(dataset, path)
+        return in_smallest_exact_type(stored_values(dataset, path).astype(np.float64) * slope + intercept)
+
+
+def read_image(path: Path) -> Any:
+    """Read the dataset of a grey-scale image; its pixels are not decoded yet.
+
+    :raises InputError: when the file is damaged or is not a grey-scale image.
+    """
+    try:
+        dataset = read_dataset(path)
+    except MissingPackageError:
+        raise
+    except Exception as error:  # pydicom fails in any way on damaged files; the sentence is the same
+        raise InputError(f"{path} cannot be read; it is damaged or incomplete.") from error
+    if "PixelData" not in dataset:
+        raise InputError(f"{path} holds no image, or is incomplete.")
+    if int(dataset.get("SamplesPerPixel", 1)) != 1:
+        raise InputError(f"{path} is a colour image, not a CT.")
+    return dataset
 
 
 def in_smallest_exact_type(hu: npt.NDArray[np.float64]) -> HU:
@@ -50,8 +60,11 @@ def in_smallest_exact_type(hu: npt.NDArray[np.float64]) -> HU:
     return hu.astype(np.float32)
 
 
-def _rescale(dataset: Any, path: Path) -> tuple[float, float]:
-    """Return slope and intercept; float() of the text also takes what scanners write as -01.024000E+03."""
+def rescale_of(dataset: Any, path: Path) -> tuple[float, float]:
+    """Return slope and intercept; float() of the text also takes what scanners write as -01.024000E+03.
+
+    :raises InputError: when they are missing, impossible, or do not give HU.
+    """
     try:
         values = [dataset.get(name) for name in ("RescaleSlope", "RescaleIntercept")]
         if any(value is None or value == "" for value in values):
@@ -67,8 +80,12 @@ def _rescale(dataset: Any, path: Path) -> tuple[float, float]:
     return slope, intercept
 
 
-def _stored_values(dataset: Any, path: Path) -> npt.NDArray[np.float64]:
-    """Return the stored values, (j, i)."""
+def stored_values(dataset: Any, path: Path) -> npt.NDArray[np.integer[Any]]:
+    """Return the stored values, (j, i), decompressed.
+
+    :raises InputError: when they are damaged.
+    :raises MissingPackageError: without python-gdcm where it is needed.
+    """
     syntax = dataset.file_meta.TransferSyntaxUID
     try:
         pixels: npt.NDArray[np.integer[Any]] = dataset.pixel_array
@@ -83,7 +100,7 @@ def _stored_values(dataset: Any, path: Path) -> npt.NDArray[np.float64]:
         ) from error
     if not syntax.is_compressed:
         pixels = _without_unused_bits(pixels, int(dataset.BitsStored), int(dataset.HighBit))
-    return pixels.astype(np.float64)
+    return pixels
 
 
 def _without_unused_bits(

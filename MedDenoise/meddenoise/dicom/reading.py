@@ -34,7 +34,7 @@ def read_series(series: Series, *, regular: bool = True) -> Volume:
         (-2000 with an intercept of -1024 is -3024 HU). Slices in order along their normal; geometry in LPS, as in ITK.
     :raises InputError: when a file is damaged or the slices are no regular grid.
     """
-    grid = grid_of(series)
+    grid = grid_of(series, regular=regular)
     rows, columns = grid.slices[0].size
     array: npt.NDArray[np.generic] = np.empty((len(grid.slices), rows, columns), np.int16)
     for k, item in enumerate(grid.slices):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ _DESCRIPTION_LENGTH = 40
 
 _HEADER = [
     "SOPClassUID",
+    "SOPInstanceUID",
     "ImageType",
     "Modality",
     "SeriesInstanceUID",
@@ -50,6 +52,7 @@ class Slice:
     :param thickness: SliceThickness, mm.
     :param size: rows, columns.
     :param is_enhanced: the file holds many slices (enhanced multi-frame CT).
+    :param sop_uid: SOPInstanceUID.
     """
 
     path: Path
@@ -59,6 +62,7 @@ class Slice:
     thickness: float | None
     size: tuple[int, int]
     is_enhanced: bool
+    sop_uid: str | None = None
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,39 @@ def quiet_pydicom() -> Iterator[None]:
         yield
 
 
+def read_dataset(path: Path, **options: Any) -> Any:
+    """Read a DICOM file as pydicom does, and also one without the preamble of part 10, as old archives hold them.
+
+    :raises pydicom.errors.InvalidDicomError: when it is no DICOM file; damaged ones fail in any way.
+    """
+    pydicom = import_pydicom()
+    try:
+        return pydicom.dcmread(path, **options)
+    except pydicom.errors.InvalidDicomError:
+        if not _begins_with_an_element(path):
+            raise
+    dataset = pydicom.dcmread(path, force=True, **options)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = (
+            dataset.original_encoding
+            if hasattr(dataset, "original_encoding")
+            else (dataset.is_implicit_VR, dataset.is_little_endian)
+        )
+        uid = pydicom.uid
+        if implicit:
+            dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian
+        else:
+            dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+    return dataset
+
+
+def _begins_with_an_element(path: Path) -> bool:
+    """Return whether a file begins with an element of group 2 or 8, as a DICOM file without a preamble does."""
+    with path.open("rb") as file:
+        group, element = struct.unpack("<HH", file.read(4).ljust(4, b"\xff"))
+    return group in (2, 8) and element <= 0x0020
+
+
 def _files_below(folder: Path) -> Iterator[Path]:
     for parent, folders, names in os.walk(folder):
         folders.sort()
@@ -192,7 +229,7 @@ def _read_header(path: Path) -> tuple[Any, str | None]:
     pydicom = import_pydicom()
     try:
         with quiet_pydicom():
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_HEADER)
+            header = read_dataset(path, stop_before_pixels=True, specific_tags=_HEADER)
             for name in _HEADER:
                 header.get(name)  # values are parsed when asked for: a damaged one shows now
             kind = _kind_other_than_ct(header)
@@ -228,6 +265,7 @@ def _slice_of(header: Any, path: Path) -> Slice:
         size=(int(header.get("Rows") or 0), int(header.get("Columns") or 0)),
         is_enhanced=str(header.get("SOPClassUID", "")) in ENHANCED_CT_STORAGE
         or int(header.get("NumberOfFrames") or 1) > 1,
+        sop_uid=_text(header, "SOPInstanceUID") or None,
     )
 
 
