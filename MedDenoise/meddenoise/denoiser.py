@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -14,10 +13,11 @@ import numpy.typing as npt
 from meddenoise.arrays import Array, checked_volume, rounded_to
 from meddenoise.catalogue import DEFAULT_MODEL, find_model
 from meddenoise.devices import choose_device, has_fast_bfloat16, import_torch
-from meddenoise.errors import Cancelled, InputError, InputWarning, OutOfMemoryError, is_out_of_memory
+from meddenoise.errors import Cancelled, InputError, OutOfMemoryError, is_out_of_memory
 from meddenoise.intensity import from_network, kept_as_is, to_network
 from meddenoise.metrics import ABDOMEN, psnr
 from meddenoise.orientations import ORIENTATIONS, turned, turned_back
+from meddenoise.remarks import remark
 from meddenoise.strength import blend_slice, check_strength, feathered
 from meddenoise.weights import load_network
 
@@ -138,11 +138,7 @@ class Denoiser:
             if progress is not None:
                 progress(last, len(volume))
         if not_finite:
-            warnings.warn(
-                f"The volume has {not_finite} voxels that are NaN or infinite; they were left as they are.",
-                InputWarning,
-                stacklevel=2,
-            )
+            remark(f"The volume has {not_finite} voxels that are NaN or infinite; they were left as they are.")
         return output
 
     def denoise_image(self, image: Any, **options: Any) -> Any:

@@ -27,8 +27,8 @@ from meddenoise.dicom.acquisition import Acquisition, read_acquisition
 from meddenoise.domain import Facts, Finding, findings_of, noise_or_none
 from meddenoise.errors import InputError, NotCTError, OutputError
 from meddenoise.noise_texture import noise_mean_frequency
+from meddenoise.remarks import collected_remarks
 from meddenoise.volume_files import Volume, check_input, check_output, read_volume, write_volume
-from meddenoise.warning_capture import collected_remarks
 from meddenoise.weights import read_card, sha256_of
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from meddenoise.errors import InputWarning, OutputError
+from meddenoise.errors import OutputError
+from meddenoise.remarks import remark
 
 LOCK_FILE = ".meddenoise-batch.lock"
 _HELD_BY_ANOTHER = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
@@ -38,11 +38,9 @@ def locked(folder: Path) -> Iterator[None]:
                 raise OutputError(
                     f"Another run is at work on {folder}; wait until it ends, or choose another output folder."
                 ) from error
-            warnings.warn(
+            remark(
                 f"The file system of {folder} cannot lock files ({error.strerror or error}), so that a second run at "
-                "the same time would not be noticed; start one at a time.",
-                InputWarning,
-                stacklevel=3,
+                "the same time would not be noticed; start one at a time."
             )
         yield
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-import warnings
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from meddenoise.dicom.headers import Derivation, make_derived
 from meddenoise.dicom.pixels import read_image, rescale_of, stored_values
 from meddenoise.dicom.series import CT_IMAGE_STORAGE, Series, Slice, import_pydicom, quiet_pydicom, read_dataset
 from meddenoise.dicom.storage import BITS_ALLOCATED, Storage, storage_for, to_stored
-from meddenoise.errors import InputError, InputWarning, OutputError
+from meddenoise.errors import InputError, OutputError
+from meddenoise.remarks import remark
 from meddenoise.volume_files import scratch_folder_beside
 
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
@@ -92,11 +92,7 @@ def write_derived_series(
     headers = [_storage_header(item.path) for item in slices]
     storages = storage_for([_storage_of(header, item.path) for header, item in zip(headers, slices, strict=True)], hu)
     if any(header.get("BurnedInAnnotation") == "YES" for header in headers):
-        warnings.warn(
-            "The images have text burnt into them (BurnedInAnnotation), maybe names; denoising leaves it there.",
-            InputWarning,
-            stacklevel=2,
-        )
+        remark("The images have text burnt into them (BurnedInAnnotation), maybe names; denoising leaves it there.")
     created = (created or datetime.now(timezone.utc)).astimezone()
     references = [
         (str(header.get("SOPClassUID") or CT_IMAGE_STORAGE), str(item.sop_uid))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from meddenoise.dicom.series import Series, Slice
-from meddenoise.errors import InputError, InputWarning, counted
+from meddenoise.errors import InputError, counted
+from meddenoise.remarks import collected_remarks, remark
 
 #: How far a slice may lie from where a regular grid puts it along the normal, mm; or this part of the spacing,
 #: if that is more. Headers round positions, often to 0.1 mm.
@@ -81,9 +81,7 @@ def grid_of(series: Series, *, regular: bool = True) -> Grid:
             "keeps its own place, or convert the series to NRRD or NIfTI with 3D Slicer."
         )
     for problem in problems:
-        warnings.warn(
-            f"{name} {problem}; each slice is denoised by itself and keeps its place.", InputWarning, stacklevel=2
-        )
+        remark(f"{name} {problem}; each slice is denoised by itself and keeps its place.")
     return Grid(
         slices=ordered,
         spacing=(columns, rows, spacing),
@@ -128,11 +126,9 @@ def _without_copies(slices: list[Slice], name: str) -> list[Slice]:
     kept = {(item.sop_uid or item.path, item.position): item for item in reversed(slices)}
     copies = [item for item in slices if kept[item.sop_uid or item.path, item.position] is not item]
     if copies:
-        warnings.warn(
+        remark(
             f"{name} has {counted(len(copies), 'repeated file')} (the same SOPInstanceUID and place), left out; "
-            f"the first: {copies[0].path}.",
-            InputWarning,
-            stacklevel=2,
+            f"the first: {copies[0].path}."
         )
     return [item for item in slices if kept[item.sop_uid or item.path, item.position] is item]
 
@@ -187,11 +183,7 @@ def _single_slice(item: Slice, rows: float, columns: float, name: str) -> Grid:
     """Return the grid of one slice; its position is not needed to denoise it, its thickness stands for the spacing."""
     position, orientation = item.position, item.orientation
     if position is None or orientation is None:
-        warnings.warn(
-            f"{name} does not say where its only slice lies; it is put at the origin.",
-            InputWarning,
-            stacklevel=2,
-        )
+        remark(f"{name} does not say where its only slice lies; it is put at the origin.")
         position, orientation = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
     thickness = item.thickness if item.thickness and item.thickness > 0 else 1.0
     return Grid(
@@ -212,6 +204,5 @@ def ordered_slices(series: Series) -> list[Slice]:
 
     :raises InputError: as :func:`grid_of` does.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InputWarning)
+    with collected_remarks():
         return grid_of(series, regular=False).slices

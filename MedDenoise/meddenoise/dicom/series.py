@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import struct
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from meddenoise.errors import InputError, InputWarning, MissingPackageError, counted
+from meddenoise.errors import InputError, MissingPackageError, counted
+from meddenoise.remarks import remark, silenced
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 #: Enhanced CT and Legacy Converted Enhanced CT: many slices in one file.
@@ -157,11 +157,7 @@ def scan(folder: str | Path) -> FolderContents:
             found[uid].slices.append(_slice_of(header, path))
     contents.series = list(found.values())
     if damaged:
-        warnings.warn(
-            f"{counted(len(damaged), 'DICOM file')} left out, because damaged; the first: {damaged[0]}.",
-            InputWarning,
-            stacklevel=2,
-        )
+        remark(f"{counted(len(damaged), 'DICOM file')} left out, because damaged; the first: {damaged[0]}.")
     return contents
 
 
@@ -180,8 +176,7 @@ def import_pydicom() -> Any:
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
     """Keep pydicom's remarks on values outside the standard to itself: real archives are full of them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with silenced():
         yield
 
 

@@ -1,0 +1,322 @@
+"""A batch in this process: all of it done, once, right; whatever is wrong with some of it."""
+
+from __future__ import annotations
+
+import gc
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from meddenoise import read_volume, write_volume
+from meddenoise.batch import Summary, run_batch
+from meddenoise.batch.inventory import Entry
+from meddenoise.batch.manifest import MANIFEST_FILE
+from meddenoise.batch.outcome import Outcome
+from meddenoise.batch.pipeline import IN_MEMORY, run_here
+from meddenoise.errors import InputError, InputWarning, WeightsError
+from meddenoise.processing import Settings
+from meddenoise.remarks import collected_remarks, remark, silenced
+from meddenoise.volume_files import Volume
+
+
+class Recorder:
+    """Keeps what a batch tells; calls a function at each end of a series."""
+
+    def __init__(self, at_end: Any = None) -> None:
+        self.ended: list[tuple[str, str]] = []
+        self.reports: dict[str, dict[str, Any]] = {}
+        self.slice_counts: list[tuple[str, int, int]] = []
+        self._at_end = at_end
+
+    def begins(self, series: int) -> None:
+        self.series = series
+
+    def slices(self, entry: Entry, done: int, total: int) -> None:
+        self.slice_counts.append((entry.place, done, total))
+
+    def ends(self, entry: Entry, outcome: Outcome) -> None:
+        self.ended.append((entry.place, outcome.state))
+        self.reports[entry.place] = outcome.report or {}
+        if self._at_end:
+            self._at_end()
+
+
+@pytest.fixture
+def settings(tiny_weights: Path) -> Settings:
+    return Settings(model=str(tiny_weights), device="cpu", threads=1)
+
+
+def batch(source: Path, settings: Settings, recorder: Recorder | None = None, **options: Any) -> Summary:
+    options = {"stop": threading.Event(), "watcher": recorder or Recorder(), **options}
+    return run_batch(source, source.parent / "out", settings, run_here, **options)
+
+
+def assert_results(source: Path, expected: dict[str, np.ndarray]) -> None:
+    """Check that exactly these results are visible, and what is in them."""
+    out = source.parent / "out"
+    for place, array in expected.items():
+        np.testing.assert_array_equal(read_volume(out / place).array, array)
+    visible = {path for path in out.rglob("*") if path.is_file() and path.parent != out}
+    of_series = {path for place in expected if (out / place).is_dir() for path in (out / place).iterdir()}
+    assert visible == of_series | {out / place for place in expected if "/" in place and (out / place).is_file()}
+
+
+def test_all_is_denoised_and_a_second_run_does_nothing(
+    small_archive: Path, settings: Settings, denoised_archive: dict[str, np.ndarray]
+):
+    recorder = Recorder()
+    summary = batch(small_archive, settings, recorder)
+    assert summary == Summary(done=6, slices=24)
+    assert sorted(recorder.ended) == [(place, "done") for place in sorted(denoised_archive)]
+    assert recorder.series == 6
+    assert recorder.slice_counts == [(place, k, 4) for place in denoised_archive for k in (1, 2, 3, 4)]
+    assert_results(small_archive, denoised_archive)
+    report = recorder.reports["a/0.nrrd"]
+    assert (report["slices"], report["strength"]) == (4, 1.0)
+    assert 20 < report["noise_before"] < 30
+
+    out = small_archive.parent / "out"
+    states = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name != MANIFEST_FILE}
+    again = Recorder()
+    assert batch(small_archive, settings, again) == Summary(done_before=6)
+    assert again.ended == []
+    assert {path: path.stat().st_mtime_ns for path in states} == states
+
+
+def test_damaged_inputs_stop_nothing(small_archive: Path, settings: Settings, denoised_archive: dict[str, np.ndarray]):
+    (small_archive / "a" / "broken.nrrd").write_bytes(b"NRRD0004\n")
+    labels = np.zeros((4, 64, 64), np.uint8)
+    labels[:, 20:40, 20:40] = 1
+    write_volume(small_archive / "a" / "labels.nrrd", Volume(labels))
+    victim = small_archive / "b" / "series1-2.dcm"
+    victim.write_bytes(victim.read_bytes()[:-300])
+    series = next(place for place in denoised_archive if place.startswith("b/1-"))
+    summary = batch(small_archive, settings)
+    assert (summary.done, set(summary.failed), set(summary.skipped)) == (
+        5,
+        {"a/broken.nrrd", series},
+        {"a/labels.nrrd"},
+    )
+    assert "series1-2.dcm" in summary.failed[series]
+    assert_results(small_archive, {place: a for place, a in denoised_archive.items() if place != series})
+    assert batch(small_archive, settings) == Summary(done_before=5, failed=summary.failed, skipped=summary.skipped)
+
+
+def test_failed_ones_are_tried_again_when_asked_or_changed(small_archive: Path, settings: Settings):
+    broken, good = small_archive / "a" / "broken.nrrd", (small_archive / "3.nrrd").read_bytes()
+    broken.write_bytes(b"NRRD0004\n")
+    assert set(batch(small_archive, settings).failed) == {"a/broken.nrrd"}
+    recorder = Recorder()
+    assert set(batch(small_archive, settings, recorder, retry_failed=True).failed) == {"a/broken.nrrd"}
+    assert recorder.ended == [("a/broken.nrrd", "failed")]
+    broken.write_bytes(good)
+    assert batch(small_archive, settings) == Summary(done=1, done_before=6, slices=4)
+
+
+def test_what_is_new_changed_or_was_removed_is_done(small_archive: Path, settings: Settings):
+    batch(small_archive, settings)
+    shutil.copy(small_archive / "3.nrrd", small_archive / "a" / "new.nrrd")
+    write_volume(small_archive / "a" / "0.nrrd", read_volume(small_archive / "3.nrrd"), overwrite=True)
+    out = small_archive.parent / "out"
+    (out / "b" / "c" / "2.mha").unlink()
+    recorder = Recorder()
+    assert batch(small_archive, settings, recorder) == Summary(done=3, done_before=4, slices=12)
+    assert sorted(place for place, _ in recorder.ended) == ["a/0.nrrd", "a/new.nrrd", "b/c/2.mha"]
+    np.testing.assert_array_equal(read_volume(out / "a" / "0.nrrd").array, read_volume(out / "3.nrrd").array)
+
+
+def test_what_is_not_the_batchs_own_is_not_replaced(small_archive: Path, settings: Settings):
+    theirs = small_archive.parent / "out" / "a" / "0.nrrd"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("precious")
+    for _ in range(2):
+        summary = batch(small_archive, settings)
+        assert "exists already and is not this batch's" in summary.failed["a/0.nrrd"]
+        assert theirs.read_text() == "precious"
+    theirs.unlink()
+    assert batch(small_archive, settings) == Summary(done=1, done_before=5, slices=4)
+
+
+def test_leftovers_of_a_killed_run_are_cleared_and_its_result_replaced(
+    small_archive: Path, settings: Settings, denoised_archive: dict[str, np.ndarray]
+):
+    """As ``kill -9`` leaves it between the rename and the manifest's line, and in the middle of a file."""
+    batch(small_archive, settings)
+    out = small_archive.parent / "out"
+    lines = (out / MANIFEST_FILE).read_text().splitlines()
+    kept = [line for line in lines if json.loads(line).get("place") not in ("a/0.nrrd", "a/1.nii.gz")]
+    (out / MANIFEST_FILE).write_text("\n".join(kept) + '\n{"place": "a/0.nr')
+    (out / "a" / "1.nii.gz").unlink()
+    scratch = out / "a" / f".meddenoise-{'0' * 32}"
+    scratch.mkdir()
+    (scratch / "1.nii.gz").write_text("half")
+    assert batch(small_archive, settings) == Summary(done=2, done_before=4, slices=8)
+    assert not scratch.exists()
+    assert_results(small_archive, denoised_archive)
+
+
+def test_other_settings_or_inputs_are_refused(small_archive: Path, settings: Settings, tmp_path: Path):
+    batch(small_archive, settings)
+    with pytest.raises(InputError, match=r"strength 1\.0 \(now 0\.5\)"):
+        batch(small_archive, Settings(settings.model, strength=0.5, device="cpu", threads=1))
+    moved = shutil.copytree(small_archive, tmp_path / "other")
+    with pytest.raises(InputError, match=r"other settings: input .*archive \(now .*other\)"):
+        batch(moved, settings)
+    assert batch(small_archive, Settings(settings.model, device="auto", threads=None)).done_before == 6
+
+
+@pytest.mark.parametrize("out", ["archive", "archive/out", "."])
+def test_output_and_input_one_in_the_other_are_refused(small_archive: Path, settings: Settings, out: str):
+    with pytest.raises(InputError, match="one in the other"):
+        run_batch(
+            small_archive, small_archive.parent / out, settings, run_here, watcher=Recorder(), stop=threading.Event()
+        )
+
+
+def test_without_a_model_nothing_is_begun(small_archive: Path, settings: Settings):
+    with pytest.raises(WeightsError):
+        batch(small_archive, Settings("no-such-model"))
+    assert not (small_archive.parent / "out").exists()
+
+
+def test_it_stops_when_told_and_goes_on_later(
+    small_archive: Path, settings: Settings, denoised_archive: dict[str, np.ndarray]
+):
+    stop = threading.Event()
+    recorder = Recorder(at_end=stop.set)
+    summary = batch(small_archive, settings, recorder, stop=stop)
+    assert 1 <= summary.done < 6
+    assert summary.left == 6 - summary.done
+    assert_results(small_archive, {place: denoised_archive[place] for place, _ in recorder.ended})
+    assert batch(small_archive, settings) == Summary(
+        done=summary.left, done_before=summary.done, slices=4 * summary.left
+    )
+    assert_results(small_archive, denoised_archive)
+
+
+def test_few_series_are_in_memory(small_archive: Path, settings: Settings):
+    for number in range(12):
+        shutil.copy(small_archive / "3.nrrd", small_archive / f"more-{number}.nrrd")
+    most = 0
+
+    def count() -> None:
+        nonlocal most
+        most = max(most, sum(type(thing) is Volume for thing in gc.get_objects()))
+
+    gc.collect()
+    summary = batch(small_archive, settings, Recorder(at_end=count))
+    assert summary.done == 18
+    assert 1 <= most <= IN_MEMORY + 1  # of the one being denoised, input and output
+
+
+def test_remarks_stay_with_their_series(small_archive: Path, settings: Settings):
+    for number in range(6):
+        volume = read_volume(small_archive / "3.nrrd")
+        volume.array = volume.array.astype(np.float32)
+        volume.array[0, 0, : number + 1] = np.nan
+        write_volume(small_archive / f"nan-{number}.nrrd", volume)
+    recorder = Recorder()
+    before = list(warnings.filters)
+    batch(small_archive, settings, recorder)
+    assert warnings.filters == before
+    for place, report in recorder.reports.items():
+        expected = ()
+        if place.startswith("nan-"):
+            expected = (
+                f"The volume has {int(place[4]) + 1} voxels that are NaN or infinite; they were left as they are.",
+            )
+        assert tuple(report["warnings"]) == expected, place
+
+
+def test_remarks_of_threads_do_not_mix():
+    together = threading.Barrier(2)
+    caught: dict[str, list[str]] = {}
+
+    def work(name: str) -> None:
+        with collected_remarks() as said:
+            together.wait()
+            remark(f"{name}, first")
+            with silenced():
+                together.wait()
+                remark(f"{name}, then")
+                warnings.warn("a library's", stacklevel=1)
+            together.wait()
+        caught[name] = said
+
+    before = list(warnings.filters)
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert caught == {name: [f"{name}, first", f"{name}, then"] for name in ("one", "two")}
+    assert warnings.filters == before
+
+
+def test_a_remark_that_nobody_collects_is_a_warning_of_the_caller():
+    with pytest.warns(InputWarning, match="^Look$") as caught:
+
+        def reads() -> None:
+            remark("Look")
+
+        reads()
+    assert caught[0].filename == __file__
+
+
+SMALL_DISK = """
+mount -t tmpfs -o size=160k none "$1" && shift && exec "$@"
+"""
+SMALL_DISK_RUN = """
+import sys, threading
+from pathlib import Path
+sys.path.insert(0, sys.argv[4])
+from meddenoise.batch import run_batch
+from meddenoise.batch.pipeline import run_here
+from meddenoise.cli.batch_progress import PlainWatcher
+from meddenoise.errors import DiskFullError
+from meddenoise.processing import Settings
+source, out, model = map(Path, sys.argv[1:4])
+settings = Settings(str(model), device="cpu", threads=1)
+def run():
+    return run_batch(source, out, settings, run_here, watcher=PlainWatcher(True), stop=threading.Event())
+filler = out / "filler"
+filler.write_bytes(b"x" * 80_000)
+try:
+    run()
+except DiskFullError as error:
+    print(error)
+print(sorted(path.name for path in out.rglob("*") if path.is_dir()))
+filler.unlink()
+summary = run()
+print(summary.done_before > 0, summary.done > 0, summary.done + summary.done_before, summary.failed)
+"""
+
+
+def test_a_full_disk_stops_the_batch_and_loses_nothing(tmp_path: Path, settings: Settings):
+    source, out = tmp_path / "archive", tmp_path / "disk"
+    out.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        array = rng.normal(0, 300, (4, 48, 48)).round().astype(np.int16)
+        source.mkdir(exist_ok=True)
+        write_volume(source / f"{number}.nrrd", Volume(array))
+    arguments = [str(argument) for argument in (source, out, settings.model, "")]
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", SMALL_DISK, "sh", str(out)]
+    if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here (unshare, tmpfs)")
+    run = subprocess.run(
+        [*command, sys.executable, "-c", SMALL_DISK_RUN, *arguments], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    first, folders, then = run.stdout.splitlines()
+    assert "There is no room left in" in first
+    assert folders == "[]"
+    assert then == "True True 6 {}"
