@@ -30,7 +30,8 @@ Accelerator = Annotated[str, typer.Option(help="cpu, cuda or mps.")]
 @app.command("prepare")
 def _prepare(
     source: Annotated[
-        Path, typer.Argument(help="Folder with train, validation and test, in each a folder of DICOM files a series.")
+        Path,
+        typer.Argument(help="Folder with train, validation and test, in each CT: DICOM, or NRRD, NIfTI, MetaImage."),
     ],
     target: Annotated[Path, typer.Argument(help="New folder for the prepared slices.")],
     split: Annotated[
@@ -38,16 +39,36 @@ def _prepare(
     ] = None,
     sources: Annotated[Path | None, typer.Option(help="TOML file: how the collections are cited.")] = None,
     slab_mm: Annotated[float, typer.Option(help="Thin training slices are averaged up to this thickness.")] = 7.5,
-    synthetic: Annotated[int, typer.Option(help="Noise-free synthetic slices to add.")] = 400,
-    seed: Annotated[int, typer.Option(help="Of the synthetic slices and of --split.")] = 0,
+    synthetic: Annotated[int, typer.Option(min=0, help="Noise-free synthetic slices to add.")] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="Of the synthetic slices and of --split.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one for each processor by default.")] = None,
+    png: Annotated[Path | None, typer.Option(help="New folder for pictures of all slices, to look at.")] = None,
+    window: Annotated[str, typer.Option(help="Of the pictures: centre/width, HU.")] = "50/400",
 ) -> None:
-    """Read CT into HU slices on disk, patients kept to one split."""
-    from meddenoise_training.prepare import prepare, read_shares
+    """Read CT into HU slices on disk, patients kept to one split; the same command goes on after a stop."""
+    from meddenoise_training.pictures import read_window
+    from meddenoise_training.pool import processors
+    from meddenoise_training.prepare import part_folder, prepare, read_shares
 
-    shares = read_shares(split) if split is not None else None
-    manifest = prepare(
-        source, target, slab_mm=slab_mm, synthetic=synthetic, split=shares, sources=sources, seed=seed, report=_line
-    )
+    shares, grey = read_shares(split) if split is not None else None, read_window(window)
+    try:
+        with _bar("Preparing") as progress:
+            manifest = prepare(
+                *(source, target),
+                slab_mm=slab_mm,
+                synthetic=synthetic,
+                split=shares,
+                sources=sources,
+                seed=seed,
+                workers=workers or processors(),
+                png=png,
+                window=grey,
+                report=_line,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        _line(f"Stopped; what is done is kept in {part_folder(target)}, and the same command goes on from there.")
+        raise typer.Exit(130) from None
     for name, entries in manifest.splits.items():
         patients = len({e.patient for e in entries if e.kind != "synthetic"})
         made = sum(e.kind == "synthetic" for e in entries)
@@ -179,6 +200,78 @@ def _plot(run: Annotated[Path, typer.Argument(help="Folder of a run of `fit`, fi
 
     for path in plot(run):
         _line(str(path))
+
+
+@app.command("benchmark")
+def _benchmark(
+    prepared: Prepared,
+    out: Annotated[Path, typer.Argument(help="Folder of the report; the same command goes on where one stopped.")],
+    weights: Annotated[
+        list[Path] | None, typer.Option(help="A .safetensors file to measure, named by the file; repeatable.")
+    ] = None,
+    model: Annotated[list[str] | None, typer.Option(help="A shipped model to measure; repeatable.")] = None,
+    baseline: Annotated[
+        list[Path] | None, typer.Option(help="Folder of a run of `fit`, named by the folder; repeatable.")
+    ] = None,
+    peers: Annotated[str, typer.Option(help="Classical filters: all, none, or names with commas between.")] = "all",
+    tuned: Annotated[Path | None, typer.Option(help="JSON file of `tune-peers`.")] = None,
+    split: Annotated[str, typer.Option(help="Of the prepared folder.")] = "test",
+    slices: Annotated[int | None, typer.Option(min=1, help="Of each patient, at most; 3 by default.")] = None,
+    strength: Annotated[float, typer.Option(min=0.05, max=1, help="Of our models, in the tables.")] = 1.0,
+    slow_tasks: Annotated[bool, typer.Option("--slow-tasks", help="Filters that take seconds a slice, too.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Few slices and conditions: to look, not to report.")] = False,
+    threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
+) -> None:
+    """Measure weights, baselines and classical filters on the same slices; write tables and pictures."""
+    import dataclasses
+
+    import torch
+
+    from meddenoise_training.benchmark.methods import baseline_method, input_itself, peer_methods, weights_method
+    from meddenoise_training.benchmark.run import QUICK_PLAN, Plan, run_benchmark
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    left_out: list[str] = []
+
+    def missing(line: str) -> None:
+        left_out.append(line)
+        _line(line)
+
+    names = None if peers == "all" else [name.strip() for name in peers.split(",") if name.strip() not in ("", "none")]
+    methods = [
+        input_itself(),
+        *peer_methods(names, tuned, missing),
+        *(baseline_method(run) for run in baseline or []),
+        *(weights_method(str(name), strength=strength) for name in [*(model or []), *(weights or [])]),
+    ]
+    plan = dataclasses.replace(QUICK_PLAN if quick else Plan(), split=split, slow_tasks=slow_tasks)
+    if slices is not None:
+        plan = dataclasses.replace(plan, slices=slices)
+    run_benchmark(prepared, out, methods, plan, left_out=left_out, report=_line)
+    _line(f"{out / 'BENCHMARK.md'}")
+
+
+@app.command("tune-peers")
+def _tune_peers(
+    prepared: Prepared,
+    target: Annotated[Path, typer.Argument(help="JSON file for `benchmark --tuned`.")],
+    peers: Annotated[str, typer.Option(help="Classical filters: all, or names with commas between.")] = "all",
+    slices: Annotated[int, typer.Option(min=1, help="Of each validation patient, at most.")] = 1,
+    threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
+) -> None:
+    """Find the best parameters of each classical filter on validation slices, for each kind of noise."""
+    import torch
+
+    from meddenoise_training.benchmark.tuning_cases import tuning_cases
+    from meddenoise_training.peers import find_peers, tune, write_tuned
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    names = None if peers == "all" else [name.strip() for name in peers.split(",")]
+    chosen = find_peers(names, None, _line)
+    write_tuned(target, tune(chosen, tuning_cases(prepared, slices), _line))
+    _line(f"{target}")
 
 
 @app.command("export")

@@ -52,10 +52,13 @@ class Patches:
         :raises InputError: when it does not hold what the configuration asks for.
         """
         manifest = read_manifest(prepared)
-        if config.patch > min(manifest.size):
-            raise InputError(f"Patches of {config.patch} do not fit into slices of {manifest.size}.")
         self._config = config
         self._slices = open_slices(prepared, "train", manifest)
+        if config.patch > self._slices.smallest_side:
+            raise InputError(
+                f"Patches of {config.patch} do not fit into the smallest slices, whose side is "
+                f"{self._slices.smallest_side}."
+            )
         entries = manifest.splits["train"]
         self._sd = np.array([e.noise_sd for e in entries], dtype=np.float32)
         self._cleaned = CleanedTargets(prepared, manifest, config.targets) if config.targets is not None else None

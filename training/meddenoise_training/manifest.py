@@ -1,10 +1,11 @@
-"""What a prepared folder holds: ``manifest.json`` beside one ``slices.npy`` a split."""
+"""What a prepared folder holds: ``manifest.json``, and in a folder a split one ``.npy`` file a series."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -35,16 +36,22 @@ class _Sources(BaseModel):
 
 
 class Slice(BaseModel):
-    """One slice of ``slices.npy``, in its order.
+    """One slice.
 
+    :param file: name of its file in the folder of its split; ``index`` its place there.
     :param kind: ``ct`` a slice as scanned, ``slab`` the mean of neighbours, ``synthetic`` a noise-free one.
-    :param patient: salted hash; ``series`` likewise; empty for synthetic slices.
     :param noise_sd: of this target, after averaging, HU; 0 for synthetic slices.
+    :param patient: salted hash; ``series`` likewise; empty for synthetic slices.
+    :param pixel_mm: between rows.
+    :param spacing_mm: between neighbours that it was averaged with, or could have been.
+    :param mas: tube current x time of one turn, mAs; where the header lacks these, its exposure.
     :param slab: slices averaged.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    file: str
+    index: int
     kind: Literal["ct", "slab", "synthetic"]
     noise_sd: float
     patient: str = ""
@@ -55,22 +62,28 @@ class Slice(BaseModel):
     thickness_mm: float | None = None
     kernel: str | None = None
     kvp: float | None = None
+    mas: float | None = None
     slab: int = 1
 
 
 class Manifest(BaseModel):
-    """All that is known of a prepared folder; slices by split."""
+    """All that is known of a prepared folder; slices by split.
+
+    :param seed: of the synthetic slices, and of the order in which patients were divided.
+    :param shares: of the patients for train, validation and test; None where the folders said it.
+    :param left_out: how many files or slices were left out for which reason.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     created: str
-    size: tuple[int, int]
     slab_mm: float
     seed: int
+    shares: tuple[float, float, float] | None = None
     collections: list[Collection]
     splits: dict[str, list[Slice]]
-    left_out: list[str]
+    left_out: dict[str, int]
 
 
 def read_collections(path: Path | None) -> list[Collection]:
@@ -92,35 +105,69 @@ def read_collections(path: Path | None) -> list[Collection]:
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a prepared folder.
 
-    :raises InputError: when there is none, or it is not one of this version.
+    :raises InputError: when there is none, or it is of another version.
     """
     path = folder / MANIFEST_NAME
     try:
-        return Manifest.model_validate(json.loads(path.read_text("utf-8")))
-    except (OSError, json.JSONDecodeError, ValidationError) as error:
-        raise InputError(
-            f"{folder} is not a prepared folder of this version; make one with `meddenoise-train prepare`."
-        ) from error
+        content = json.loads(path.read_text("utf-8"))
+        if isinstance(content, dict) and content.get("format", 2) != 2:
+            raise InputError(
+                f"{folder} was made by another version of `meddenoise-train prepare`; prepare the data again."
+            )
+        return Manifest.model_validate(content)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder} is not a prepared folder; make one with `meddenoise-train prepare`.") from error
 
 
-def slices_path(folder: Path, split: str) -> Path:
-    """Return where the slices of a split lie."""
-    return folder / split / "slices.npy"
+class PreparedSlices(Sequence[npt.NDArray[np.int16]]):
+    """The slices of a split in the manifest's order, memory-mapped; each (j, i) int16 HU, sizes may differ."""
+
+    def __init__(self, folder: Path, entries: list[Slice]) -> None:
+        """Map the files of a split.
+
+        :raises InputError: when a file is not what the manifest says.
+        """
+        counts = {e.file: 0 for e in entries}
+        for entry in entries:
+            counts[entry.file] = max(counts[entry.file], entry.index + 1)
+        files = {name: _map(folder / name, count) for name, count in counts.items()}
+        self._places = [(files[e.file], e.index) for e in entries]
+        #: Rows or columns, whichever are fewer, of the smallest slice; 0 without any.
+        self.smallest_side = min((min(file.shape[1:]) for file in files.values()), default=0)
+
+    def __len__(self) -> int:
+        """Return the number of slices."""
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> npt.NDArray[np.int16]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[npt.NDArray[np.int16]]: ...
+
+    def __getitem__(self, index: int | slice) -> npt.NDArray[np.int16] | list[npt.NDArray[np.int16]]:
+        """Return a slice; of several places, a list of them."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        file, row = self._places[index]
+        return np.asarray(file[row])
 
 
-def open_slices(folder: Path, split: str, manifest: Manifest) -> npt.NDArray[np.int16]:
-    """Map the slices of a split, (n, j, i) int16 HU.
+def open_slices(folder: Path, split: str, manifest: Manifest) -> PreparedSlices:
+    """Map the slices of a split of a prepared folder.
 
-    :raises InputError: when the file is not what the manifest says.
+    :raises InputError: when a file is not what the manifest says.
     """
-    path = slices_path(folder, split)
+    return PreparedSlices(folder / split, manifest.splits[split])
+
+
+def _map(path: Path, least: int) -> npt.NDArray[np.int16]:
     try:
         slices = np.load(path, mmap_mode="r")
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}. Prepare the data again.") from error
-    expected = (len(manifest.splits[split]), *manifest.size)
-    if slices.shape != expected or slices.dtype != np.int16:
+    if slices.ndim != 3 or slices.dtype != np.int16 or len(slices) < least:
         raise InputError(
-            f"{path} holds {slices.shape} {slices.dtype}, the manifest says {expected} int16; prepare again."
+            f"{path} holds {slices.shape} {slices.dtype}, the manifest says {least} slices of int16; prepare again."
         )
     return np.asarray(slices)

@@ -1,94 +1,52 @@
-"""DICOM folders to memory-mapped HU slices: splits kept by patient, thin series averaged into cleaner targets."""
+"""CT below a folder to memory-mapped HU slices: patients kept to one split; parallel, and goes on after a stop."""
 
 from __future__ import annotations
 
 import datetime
 import hashlib
-import os
+import json
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import BinaryIO
-
-import numpy as np
-import numpy.typing as npt
-from rich.progress import track
+from typing import Any
 
 from meddenoise.errors import InputError, OutputError
-from meddenoise.noise_estimate import estimate_noise
-from meddenoise_training.dicom_slices import TrainingSeries, TrainingSlice, patients_below, read_training_series
-from meddenoise_training.manifest import (
-    MANIFEST_NAME,
-    SPLITS,
-    Collection,
-    Manifest,
-    Slice,
-    read_collections,
-    slices_path,
-)
-from meddenoise_training.synthetic import dead_leaves
+from meddenoise.metrics import ABDOMEN, Window
+from meddenoise_training.inventory import Found, LeftOut, Shares, found_in, look_through, units_of
+from meddenoise_training.manifest import MANIFEST_NAME, SPLITS, Collection, Manifest, Slice, read_collections
+from meddenoise_training.pictures import write_pictures
+from meddenoise_training.pool import Pool
+from meddenoise_training.series_files import Job, Record, SeriesJob, SyntheticJob, read_record
 
-HU = npt.NDArray[np.int16]
-#: No scanned slice is free of noise, whatever the estimate says of one that holds little tissue.
-_LEAST_NOISE_HU = 1.0
 #: So many folders are named in a warning; a line has to stay readable.
 _NAMED_FOLDERS = 8
+SYNTHETIC_IN_A_FILE = 50
 
 
-class _Kept:
-    """What is kept of each split while the folders are walked: slices on disk one after another, entries in memory."""
+@dataclass(frozen=True)
+class _Begun:
+    """The hidden folder beside the target in which it grows, and the salt of its names.
 
-    def __init__(self, folder: Path) -> None:
-        self.entries: dict[str, list[Slice]] = {split: [] for split in SPLITS}
-        self.split_of: dict[str, str] = {}
-        #: Folders of training slices that belong to no collection, in the order met.
-        self.uncited: dict[str, None] = {}
-        self.size: tuple[int, ...] = ()
-        self._raw: dict[str, BinaryIO] = {}
-        for split in SPLITS:
-            path = slices_path(folder, split)
-            path.parent.mkdir(parents=True)
-            self._raw[split] = path.with_suffix(".raw").open("w+b")
+    The salt is needed until all series are done, so that a run that goes on gives the same names, and is gone then.
+    """
 
-    def add(self, split: str, hu: HU, entry: Slice) -> None:
-        self._raw[split].write(hu.tobytes())
-        self.entries[split].append(entry)
+    folder: Path
+    salt: bytes
 
-    def finish(self, folder: Path) -> None:
-        """Turn the slices of each split into an ``.npy`` file, whose header has to tell their number first."""
-        for split, raw in self._raw.items():
-            shape = (len(self.entries[split]), *self.size)
-            with slices_path(folder, split).open("wb") as file, raw:
-                header = {"descr": np.dtype(np.int16).str, "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(file, header)
-                raw.seek(0)
-                shutil.copyfileobj(raw, file, 1 << 20)
-            Path(raw.name).unlink()
+    @property
+    def prepared(self) -> Path:
+        return self.folder / "prepared"
 
-    def close(self) -> None:
-        for raw in self._raw.values():
-            raw.close()
+    def record(self, split: str, name: str) -> Path:
+        return self.folder / "records" / split / f"{name}.json"
 
-
-class _Citation:
-    """Which collection a file belongs to: the first with a pattern that a folder between source and file matches."""
-
-    def __init__(self, source: Path, collections: list[Collection]) -> None:
-        self._source, self._collections = source, collections
-
-    def folder_of(self, path: Path) -> str:
-        """Return the file's folder, relative to the source; the source's own name for files right in it."""
-        folder = path.parent.relative_to(self._source)
-        return folder.as_posix() if folder.parts else self._source.resolve().name
-
-    def collection_of(self, path: Path) -> str | None:
-        names = self.folder_of(path).split("/")
-        return next(
-            (c.name for c in self._collections if any(fnmatch(n, pattern) for n in names for pattern in c.folders)),
-            None,
-        )
+    def hashed(self, text: str) -> str:
+        # Salted, and the salt is not kept: hospital numbers can be guessed and tried one by one.
+        return hashlib.sha256(self.salt + text.encode()).hexdigest()[:16]
 
 
 def prepare(
@@ -97,67 +55,92 @@ def prepare(
     *,
     slab_mm: float = 7.5,
     synthetic: int = 400,
-    split: tuple[float, float, float] | None = None,
+    split: Shares | None = None,
     sources: Path | None = None,
     seed: int = 0,
+    workers: int = 1,
+    png: Path | None = None,
+    window: Window = ABDOMEN,
     report: Callable[[str], None] = print,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
     """Read the CT below a folder and write what ``fit`` needs.
 
-    :param source: ``split/series/*.dcm`` with splits train, validation, test; ``split`` is needed without these.
-    :param target: new folder; nothing is left there when preparing fails.
+    It grows in a hidden folder beside the target. When it is stopped in whatever way, the same call goes on with what
+    is there.
+
+    :param source: folders train, validation, test with CT in them; ``split`` is needed without these.
+    :param target: new folder.
     :param slab_mm: thin neighbours of a training series are averaged up to this thickness.
     :param synthetic: noise-free slices added to train; a tenth as many to validation.
     :param split: shares of the patients for train, validation and test, where the folders do not say.
     :param sources: TOML file that says how the collections are cited.
+    :param workers: processes.
+    :param png: new folder for pictures of all slices, in ``window``; None for none.
     :param report: called with one line for each thing left out, and one when training slices belong to no collection.
-    :raises InputError: when a patient stands in two splits, there is nothing for train or validation, or ``split`` is
-        given for a source that is divided already.
-    :raises OutputError: when the target exists or cannot be written.
+    :param progress: called with (files and synthetic slices done, in all).
+    :raises InputError: when a patient stands in two splits, there is nothing for train or validation, ``split`` is
+        given for a source that is divided already, or what was begun was begun with other settings.
+    :raises OutputError: when the target exists or cannot be written, or the disk is full.
     """
-    if target.exists():
-        raise OutputError(f"{target} exists already; remove it or choose another folder.")
+    for path in (target, png):
+        if path is not None and path.exists():
+            raise OutputError(f"{path} exists already; remove it or choose another folder.")
     collections = read_collections(sources)
-    folders = _series_folders(source, split is not None)
-    chosen = _split_patients(source, split, seed) if split is not None else {}
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    settings = {
+        "source": str(source.resolve()),
+        "slab-mm": slab_mm,
+        "synthetic": synthetic,
+        "split": list(split) if split is not None else None,
+        "seed": seed,
+        "sources": [c.model_dump() for c in collections],
+    }
+    units = units_of(source, free=split is not None)
+    begun: _Begun | None = None
     try:
-        kept, left_out = _Kept(beside), list[str]()
-
-        def skip(line: str) -> None:
-            left_out.append(line.replace(str(source), "."))
-            report(f"Left out: {line}")
-
-        try:
-            _walk(folders, chosen, slab_mm, _Citation(source, collections), kept, skip)
-            for name in ("train", "validation"):
-                if not kept.entries[name]:
-                    raise InputError(f"There is no CT slice for the split '{name}' in {source}.")
-            _add_synthetic(kept, synthetic, seed)
-            kept.finish(beside)
-        finally:
-            kept.close()
+        with Pool(workers) as pool:
+            looked = dict(pool.map(look_through, units))
+            found, left_out = found_in([looked[i] for i in range(len(units))], source, split, seed)
+            begun = _begin(target, settings)
+            jobs = [_series_job(one, begun, source, collections, slab_mm) for one in found]
+            more = synthetic + synthetic // 10
+            records = _run(pool, jobs, progress, more)
+            splits = _splits(jobs, records, source)
+            chunks = _synthetic_jobs(synthetic, seed, begun, _commonest_side(records))
+            made = _run(pool, chunks, progress, sum(job.weight for job in jobs), before=True)
+        for job, record in zip(chunks, made, strict=True):
+            splits[job.folder.name] += record.entries
+        for record in records:
+            left_out += record.left_out
         manifest = Manifest(
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            size=(kept.size[0], kept.size[1]),
             slab_mm=slab_mm,
             seed=seed,
+            shares=split,
             collections=collections,
-            splits=kept.entries,
-            left_out=left_out,
+            splits=splits,
+            left_out=_counts(left_out),
         )
-        (beside / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1), "utf-8")
-        beside.rename(target)
-        if kept.uncited:
-            report(_uncited_line(list(kept.uncited), sources))
+        _finish(begun, manifest, target, png, window)
     except OSError as error:
-        raise OutputError(f"The prepared data cannot be written to {target}: {error}.") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        kept = f" What is done is kept in {begun.folder}; the same command goes on." if begun is not None else ""
+        raise OutputError(
+            f"The prepared data cannot be written to {target}: {error.strerror or error}.{kept}"
+        ) from error
+    for one in left_out:
+        report(f"Left out: {one}".replace(str(source), "."))
+    uncited = {_folder_of(job.found.paths[0], source): None for job in jobs if _is_uncited(job, splits["train"])}
+    if uncited:
+        report(_uncited_line(list(uncited), sources))
     return manifest
 
 
-def read_shares(text: str) -> tuple[float, float, float]:
+def part_folder(target: Path) -> Path:
+    """Return the hidden folder beside a target in which it grows."""
+    return target.with_name(f".{target.name}.part")
+
+
+def read_shares(text: str) -> Shares:
     """Read shares for train, validation and test, as ``80,10,10``.
 
     :raises InputError: when these are not three numbers with something for train and validation.
@@ -173,130 +156,136 @@ def read_shares(text: str) -> tuple[float, float, float]:
     return train, validation, test
 
 
-def slab_count(spacing_mm: float | None, slices: int, slab_mm: float) -> int:
-    """Return how many neighbours make a slab: an odd number, 1 where neighbours are unknown or not thin enough."""
-    if spacing_mm is None:
-        return 1
-    fitting = min(slices, int(slab_mm / spacing_mm + 1e-6))
-    return max(1, fitting - (fitting + 1) % 2)
-
-
-def _series_folders(source: Path, free: bool) -> list[tuple[str | None, Path]]:
-    """Return (split or None, folder) of what is to be read."""
-    if not source.is_dir():
-        raise InputError(f"There is no folder {source}.")
-    named: list[tuple[str | None, Path]] = []
-    for name in SPLITS:
-        named += [(name, p) for p in sorted((source / name).glob("*")) if p.is_dir()]
-    if free and named:
-        raise InputError(
-            f"{source} is divided already, into {', '.join(dict.fromkeys(str(name) for name, _ in named))}; leave out "
-            "--split to keep that division, or give a folder without it."
-        )
-    if free:
-        return [(None, source)]
-    if not named:
-        raise InputError(
-            f"{source} has no folders train, validation and test with a folder for each series; "
-            "give --split, as 80,10,10, to divide its patients."
-        )
-    return named
-
-
-def _split_patients(source: Path, shares: tuple[float, float, float], seed: int) -> dict[str, str]:
-    """Divide the patients by shares, in an order drawn from the seed; train and validation get one at least."""
-    patients = sorted(patients_below(source))
-    if len(patients) < 2:
-        raise InputError(f"{source} holds CT of {len(patients)} patients; train and validation need one each at least.")
-    np.random.default_rng(seed).shuffle(patients)
-    validation = max(1, round(len(patients) * shares[1] / sum(shares)))
-    test = min(round(len(patients) * shares[2] / sum(shares)), len(patients) - validation - 1)
-    names = ["validation"] * validation + ["test"] * test
-    return dict(zip(patients, names + ["train"] * (len(patients) - len(names)), strict=True))
-
-
-def _walk(
-    folders: list[tuple[str | None, Path]],
-    chosen: dict[str, str],
-    slab_mm: float,
-    citation: _Citation,
-    kept: _Kept,
-    skip: Callable[[str], None],
-) -> None:
-    """Read every folder and keep its series in the split that the folder, or else the patient, belongs to."""
-    salt = secrets.token_bytes(16)
-    for named, folder in track(folders, description="Reading CT"):
-        for series in read_training_series(folder, skip):
-            split = named or chosen[series.slices[0].patient]
-            _refuse_shared_patient(series, split, kept.split_of)
-            _keep(series, split, slab_mm if split == "train" else 0.0, citation, salt, kept, skip)
-
-
-def _refuse_shared_patient(series: TrainingSeries, split: str, split_of: dict[str, str]) -> None:
-    for patient in {s.patient for s in series.slices}:
-        other = split_of.setdefault(patient, split)
-        if other != split:
+def _begin(target: Path, settings: dict[str, Any]) -> _Begun:
+    """Begin a preparation, or go on with one of the same settings."""
+    folder = part_folder(target)
+    path = folder / "begun.json"
+    if path.exists():
+        before = json.loads(path.read_text("utf-8"))
+        other = [name for name, value in settings.items() if before["settings"].get(name) != value]
+        if other:
             raise InputError(
-                f"The patient '{patient}' stands in '{other}' and in '{split}'; move all of a patient's series to one "
-                "split, or the validation figures would be too good."
+                f"{target} was begun with other settings ({', '.join(other)}); go on with those, or remove {folder} "
+                "to begin anew."
             )
+    else:
+        for split in SPLITS:
+            (folder / "prepared" / split).mkdir(parents=True, exist_ok=True)
+            (folder / "records" / split).mkdir(parents=True, exist_ok=True)
+        before = {"settings": settings, "salt": secrets.token_hex(16)}
+        beside = path.with_suffix(".new")
+        beside.write_text(json.dumps(before), "utf-8")
+        beside.replace(path)
+    return _Begun(folder, bytes.fromhex(before["salt"]))
 
 
-def _keep(
-    series: TrainingSeries,
-    split: str,
-    slab_mm: float,
-    citation: _Citation,
-    salt: bytes,
-    kept: _Kept,
-    skip: Callable[[str], None],
-) -> None:
-    """Keep the targets of a series: means over slabs where its slices are thin, else each slice, rounded to HU."""
-    fitting = []
-    for one in series.slices:
-        kept.size = kept.size or one.hu.shape
-        if one.hu.shape == kept.size:
-            fitting.append(one)
-    if len(fitting) < len(series.slices):
-        number = len(series.slices) - len(fitting)
-        skip(f"{number} slices of series {series.uid}: not of the size {kept.size} that the first slice has")
-    # A series is one volume: where its slices differ in size they are no grid either, and no slab mixes them.
-    count = slab_count(series.spacing_mm, len(fitting), slab_mm)
-    reach = count // 2
-    for middle in range(reach, len(fitting) - reach):
-        slab = [s.hu for s in fitting[middle - reach : middle + reach + 1]]
-        hu = np.rint(np.mean(slab, axis=0, dtype=np.float64)).astype(np.int16)
-        entry = _entry(fitting[middle], hu, series, count, citation, salt)
-        kept.add(split, hu, entry)
-        if split == "train" and entry.collection is None:
-            kept.uncited[citation.folder_of(fitting[middle].path)] = None
-
-
-def _entry(
-    one: TrainingSlice,
-    hu: HU,
-    series: TrainingSeries,
-    count: int,
-    citation: _Citation,
-    salt: bytes,
-) -> Slice:
-    def hashed(text: str) -> str:
-        # Salted, and the salt is not kept: hospital numbers can be guessed and tried one by one.
-        return hashlib.sha256(salt + text.encode()).hexdigest()[:16]
-
-    return Slice(
-        kind="slab" if count > 1 else "ct",
-        noise_sd=round(max(_LEAST_NOISE_HU, estimate_noise(hu[np.newaxis])), 2),
-        patient=hashed(one.patient),
-        series=hashed(series.uid),
-        collection=citation.collection_of(one.path),
-        pixel_mm=one.pixel_mm,
-        spacing_mm=series.spacing_mm,
-        thickness_mm=one.thickness_mm,
-        kernel=one.kernel,
-        kvp=one.kvp,
-        slab=count,
+def _series_job(one: Found, begun: _Begun, source: Path, collections: list[Collection], slab_mm: float) -> SeriesJob:
+    name = begun.hashed(one.key)
+    return SeriesJob(
+        found=one,
+        folder=begun.prepared / one.split,
+        record=begun.record(one.split, name),
+        name=name,
+        patient=begun.hashed(one.patient),
+        collection=_collection_of(one.paths[0], source, collections),
+        slab_mm=slab_mm if one.split == "train" else 0.0,
     )
+
+
+def _synthetic_jobs(count: int, seed: int, begun: _Begun, side: int) -> list[SyntheticJob]:
+    """Return jobs for noise-free slices of train, and a tenth as many, of other seeds, of validation."""
+    jobs = []
+    for place, (split, number) in enumerate((("train", count), ("validation", count // 10))):
+        for first in range(0, number, SYNTHETIC_IN_A_FILE):
+            name = f"synthetic-{first // SYNTHETIC_IN_A_FILE:03d}"
+            some = min(SYNTHETIC_IN_A_FILE, number - first)
+            folder, record = begun.prepared / split, begun.record(split, name)
+            jobs.append(SyntheticJob(folder, record, name, (seed, place), first, some, side))
+    return jobs
+
+
+def _run(
+    pool: Pool,
+    jobs: list[Any],
+    progress: Callable[[int, int], None] | None,
+    others: int,
+    *,
+    before: bool = False,
+) -> list[Record]:
+    """Return the records of jobs, running those that were not done.
+
+    :param others: files and slices of other jobs, for the progress; ``before`` tells that these are done.
+    """
+    records = [read_record(job) for job in jobs]
+    done = sum(job.weight for job, record in zip(jobs, records, strict=True) if record) + (others if before else 0)
+    total = sum(job.weight for job in jobs) + others
+    open_jobs = [place for place, record in enumerate(records) if record is None]
+    for place, record in pool.map(_work, [jobs[place] for place in open_jobs]):
+        records[open_jobs[place]] = record
+        done += jobs[open_jobs[place]].weight
+        if progress is not None:
+            progress(done, total)
+    return [record for record in records if record is not None]
+
+
+def _work(job: Job) -> Record:
+    return job.run()
+
+
+def _splits(jobs: list[SeriesJob], records: list[Record], source: Path) -> dict[str, list[Slice]]:
+    splits: dict[str, list[Slice]] = {split: [] for split in SPLITS}
+    for job, record in zip(jobs, records, strict=True):
+        splits[job.found.split] += record.entries
+    for name in ("train", "validation"):
+        if not splits[name]:
+            reasons = "; ".join(
+                f"{count} {kind}" for kind, count in _counts([o for r in records for o in r.left_out]).items()
+            )
+            more = f" Left out were: {reasons}." if reasons else ""
+            raise InputError(f"There is no CT slice for the split '{name}' in {source}.{more}")
+    return splits
+
+
+def _commonest_side(records: list[Record]) -> int:
+    sides = Counter[int]()
+    for record in records:
+        sides[record.side] += len(record.entries)
+    return sides.most_common(1)[0][0]
+
+
+def _counts(left_out: list[LeftOut]) -> dict[str, int]:
+    counts = Counter[str]()
+    for one in left_out:
+        counts[one.kind] += one.count
+    return dict(sorted(counts.items()))
+
+
+def _finish(begun: _Begun, manifest: Manifest, target: Path, png: Path | None, window: Window) -> None:
+    """Write manifest and pictures, put both in their places, and forget the salt."""
+    (begun.prepared / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1), "utf-8")
+    if png is not None:
+        beside = part_folder(png)
+        shutil.rmtree(beside, ignore_errors=True)
+        write_pictures(begun.prepared, manifest, beside, window)
+        beside.rename(png)
+    begun.prepared.rename(target)
+    shutil.rmtree(begun.folder)
+
+
+def _folder_of(path: Path, source: Path) -> str:
+    """Return the file's folder, relative to the source; the source's own name for files right in it."""
+    folder = path.parent.relative_to(source)
+    return folder.as_posix() if folder.parts else source.resolve().name
+
+
+def _collection_of(path: Path, source: Path, collections: list[Collection]) -> str | None:
+    """Return which collection a file belongs to: the first with a pattern that a folder below the source matches."""
+    names = _folder_of(path, source).split("/")
+    return next((c.name for c in collections if any(fnmatch(n, pattern) for n in names for pattern in c.folders)), None)
+
+
+def _is_uncited(job: SeriesJob, train: list[Slice]) -> bool:
+    return job.collection is None and job.found.split == "train" and any(e.series == job.name for e in train)
 
 
 def _uncited_line(folders: list[str], sources: Path | None) -> str:
@@ -307,14 +296,3 @@ def _uncited_line(folders: list[str], sources: Path | None) -> str:
         f"Warning: training slices in {', '.join(folders[:_NAMED_FOLDERS])}{more} belong to no collection; "
         f"export will refuse them: {todo} and prepare again."
     )
-
-
-def _add_synthetic(kept: _Kept, count: int, seed: int) -> None:
-    """Append noise-free slices to train, and a tenth as many, of other seeds, to validation."""
-    side = kept.size[0]
-    if count and kept.size != (side, side):
-        raise InputError(f"Synthetic slices are square, the CT is {kept.size}; prepare with --synthetic 0.")
-    for place, (name, number) in enumerate((("train", count), ("validation", count // 10))):
-        for i in track(range(number), description=f"Synthetic slices, {name}"):
-            hu = np.rint(dead_leaves(side, np.random.default_rng([seed, place, i]))).astype(np.int16)
-            kept.add(name, hu, Slice(kind="synthetic", noise_sd=0.0))

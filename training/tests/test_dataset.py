@@ -14,15 +14,18 @@ from meddenoise_training.manifest import Manifest, open_slices, read_manifest
 def write_prepared(folder, slices, entries):
     manifest = Manifest(
         created="2026-01-01",
-        size=slices.shape[1:],
         slab_mm=0,
         seed=0,
         collections=[],
-        splits={"train": entries, "validation": [], "test": []},
-        left_out=[],
+        splits={
+            "train": [{"file": "a.npy", "index": i, **e} for i, e in enumerate(entries)],
+            "validation": [],
+            "test": [],
+        },
+        left_out={},
     )
     (folder / "train").mkdir(parents=True)
-    np.save(folder / "train" / "slices.npy", slices)
+    np.save(folder / "train" / "a.npy", slices)
     (folder / "manifest.json").write_text(manifest.model_dump_json())
     return folder
 
@@ -82,7 +85,20 @@ def test_the_same_generator_gives_the_same_patches(prepared):
     assert not first.target.equal(other.target)
     assert first.target.shape == (1, 32, 32)
     hu = open_slices(prepared, "train", read_manifest(prepared))
-    assert first.target.max() <= hu.max()
+    assert first.target.max() <= max(slice_.max() for slice_ in hu)
+
+
+def test_slices_of_several_sizes_are_drawn_from_and_the_smallest_limits_the_patch(tmp_path):
+    entries = [{"kind": "ct", "noise_sd": 10}]
+    folder = write_prepared(tmp_path / "p", np.full((1, 48, 20), 50, np.int16), entries)
+    np.save(folder / "train" / "b.npy", np.full((1, 24, 32), 90, np.int16))
+    manifest = read_manifest(folder)
+    manifest.splits["train"].append(manifest.splits["train"][0].model_copy(update={"file": "b.npy"}))
+    (folder / "manifest.json").write_text(manifest.model_dump_json())
+    targets, _ = drawn(Patches(folder, DataConfig(patch=20, synthetic_share=0)), 100)
+    assert set(np.unique(targets)) == {50, 90}
+    with pytest.raises(InputError, match="Patches of 21 do not fit into the smallest slices, whose side is 20"):
+        Patches(folder, DataConfig(patch=21, synthetic_share=0))
 
 
 def test_what_cannot_be_drawn_is_refused(prepared, tmp_path):

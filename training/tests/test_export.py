@@ -15,6 +15,7 @@ from meddenoise_training.checkpoint import read_checkpoint
 from meddenoise_training.config import load_config
 from meddenoise_training.export import export
 from meddenoise_training.fit import fit
+from meddenoise_training.manifest import open_slices, read_manifest
 from meddenoise_training.prepare import prepare
 
 CARD = """
@@ -94,7 +95,7 @@ def test_exported_weights_run_in_the_engine(run, card_text, tmp_path, prepared):
     import numpy as np
 
     export(run, tmp_path / "mine.safetensors", card_text)
-    volume = np.load(prepared / "test" / "slices.npy")
+    volume = np.stack(open_slices(prepared, "test", read_manifest(prepared))[:])
     denoised = Denoiser(tmp_path / "mine.safetensors", device="cpu").denoise(volume)
     assert denoised.dtype == volume.dtype
     assert 0 < np.abs(denoised - volume).max() < 1000

@@ -7,17 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from meddenoise.dicom import find_series
 from meddenoise.errors import InputError, OutputError
-from meddenoise_training.dicom_slices import read_training_series
-from meddenoise_training.manifest import Slice, open_slices, read_manifest, slices_path
-from meddenoise_training.prepare import prepare, read_shares, slab_count
+from meddenoise_training.dicom_slices import read_slices
+from meddenoise_training.manifest import Slice, open_slices, read_manifest
+from meddenoise_training.prepare import prepare, read_shares
+from meddenoise_training.slabs import slab_count
 
 SIZE = 64
 
 
 def read_one(folder: Path) -> np.ndarray:
-    (series,) = read_training_series(folder, pytest.fail)
-    return series.slices[0].hu
+    (series,) = find_series(folder)
+    (one,) = read_slices(series, "p", lambda path, reason: pytest.fail(reason))
+    return one.hu
 
 
 def stored(*values: int, dtype: str = "u2") -> np.ndarray:
@@ -110,21 +113,42 @@ def test_slab_count(spacing, slices, slab_mm, expected):
     assert slab_count(spacing, slices, slab_mm) == expected
 
 
-def test_series_with_a_gap_is_not_averaged(write_slice, tmp_path, tissue):
-    for k, z in enumerate((0.0, 1.0, 2.0, 4.0, 5.0)):
+@pytest.mark.parametrize(
+    ("positions", "slabs"),
+    [
+        pytest.param([0, 1, 2, 4, 5, 6, 7, 8], [3, 5], id="a slice is missing"),
+        pytest.param([0, 2, 3, 4], [1, 3], id="the second is missing"),
+        pytest.param([0, 1, 2, 7, 12], [3, 1, 1], id="two spacings"),
+        pytest.param([0, 1, 1, 2, 3], [1] * 5, id="two in one place"),
+        pytest.param([0, 0.7, 2.1, 2.9, 4.5], [1] * 5, id="uneven"),
+        pytest.param([0, 1.03, 1.98, 3.02, 4], [5], id="rounded positions"),
+    ],
+)
+def test_slabs_do_not_reach_over_gaps(write_slice, tmp_path, tissue, positions, slabs):
+    for k, z in enumerate(positions):
         write_slice(tmp_path / f"in/train/s/{k}.dcm", tissue(k, 10), "a", "2.1", z)
+    write_slice(tmp_path / "in/validation/s/1.dcm", tissue(9, 10), "b", "2.2", 0.0)
+    manifest = prepare(tmp_path / "in", tmp_path / "out", synthetic=0, slab_mm=5.0)
+    assert [e.slab for e in manifest.splits["train"]] == slabs
+
+
+def test_tilted_series_are_not_averaged(write_slice, tmp_path, tissue):
+    """Neighbours that are shifted within their plane show another place of the body in each pixel."""
+    for k in range(5):
+        position = [0, 0.5 * k, 1.0 * k]
+        write_slice(tmp_path / f"in/train/s/{k}.dcm", tissue(k, 10), "a", "2.1", 0, ImagePositionPatient=position)
     write_slice(tmp_path / "in/validation/s/1.dcm", tissue(9, 10), "b", "2.2", 0.0)
     manifest = prepare(tmp_path / "in", tmp_path / "out", synthetic=0)
     assert [e.slab for e in manifest.splits["train"]] == [1] * 5
 
 
-def test_series_with_an_unreadable_slice_is_not_averaged(write_slice, tmp_path, tissue):
-    for k in range(5):
-        damage = {"RescaleIntercept": None} if k == 2 else {}
+def test_slabs_do_not_reach_over_an_unreadable_slice(write_slice, tmp_path, tissue):
+    for k in range(7):
+        damage = {"RescaleIntercept": None} if k == 3 else {}
         write_slice(tmp_path / f"in/train/s/{k}.dcm", tissue(k, 10), "a", "2.1", 1.0 * k, **damage)
     write_slice(tmp_path / "in/validation/s/1.dcm", tissue(9, 10), "b", "2.2", 0.0)
     manifest = prepare(tmp_path / "in", tmp_path / "out", synthetic=0)
-    assert [e.slab for e in manifest.splits["train"]] == [1] * 4
+    assert [e.slab for e in manifest.splits["train"]] == [3, 3]
 
 
 def test_same_patient_in_two_splits_is_refused_and_nothing_is_left(write_slice, tmp_path, tissue):
@@ -132,7 +156,7 @@ def test_same_patient_in_two_splits_is_refused_and_nothing_is_left(write_slice, 
     write_slice(tmp_path / "in/validation/t/1.dcm", tissue(2, 10), "SAME", "2.2", 0.0)
     with pytest.raises(InputError, match="'SAME' stands in 'train' and in 'validation'"):
         prepare(tmp_path / "in", tmp_path / "out", synthetic=0)
-    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]  # refused before any work
 
 
 def test_free_folder_is_split_by_patient(write_slice, tmp_path, tissue):
@@ -241,18 +265,19 @@ def test_what_is_left_out_is_named_with_its_reason(archive, write_slice, tmp_pat
     write_slice(folder / "1.dcm", tissue(1, 10), "a", "2.1", 0.0)
     write_slice(folder / "2.dcm", tissue(2, 10), "a", "2.9", 0.0, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
     write_slice(folder / "3.dcm", tissue(3, 10), None, "2.3", 0.0)
-    write_slice(folder / "4.dcm", stored(1, 2), "a", "2.4", 0.0)
+    write_slice(folder / "4.dcm", tissue(2, 10)[:32], "a", "2.1", 1.0)
+    write_slice(folder / "6.dcm", tissue(2, 10), "a", "2.1", 2.0)
     write_slice(folder / "5.dcm", tissue(3, 10), "a", "2.5", 0.0, RescaleIntercept=None)
     (folder / "notes.txt").write_text("not DICOM")
     write_slice(tmp_path / "in/validation/s/1.dcm", tissue(9, 10), "b", "2.6", 0.0)
     lines: list[str] = []
     manifest = prepare(tmp_path / "in", tmp_path / "out", synthetic=0, report=lines.append)
-    assert len(manifest.splits["train"]) == 1
+    assert len(manifest.splits["train"]) == 2
     lines = [line for line in lines if line.startswith("Left out: ")]
-    assert len(lines) == len(manifest.left_out) == 5
+    assert len(lines) == sum(manifest.left_out.values()) == 5
     for reason in ("1 CT localizer in", "1 non-DICOM file in", "no PatientID", "not of the size", "no rescale slope"):
         assert sum(reason in line for line in lines) == 1, (reason, lines)
-    assert str(tmp_path) not in "".join(manifest.left_out), "the manifest names no folder of this machine"
+    assert not any("train" in kind or ".dcm" in kind for kind in manifest.left_out), "folders may have patients' names"
 
 
 def test_manifest_keeps_no_identity_but_the_collection(prepared):
@@ -271,7 +296,7 @@ def test_synthetic_slices_are_noise_free_and_not_shared_between_splits(prepared)
     for name in ("train", "validation"):
         where = [i for i, e in enumerate(manifest.splits[name]) if e.kind == "synthetic"]
         assert all(manifest.splits[name][i].noise_sd == 0 for i in where)
-        made[name] = open_slices(prepared, name, manifest)[where]
+        made[name] = np.stack([open_slices(prepared, name, manifest)[i] for i in where])
     assert made["train"].shape == (20, SIZE, SIZE)
     assert made["validation"].shape == (2, SIZE, SIZE)
     assert made["train"].min() >= -1024
@@ -284,10 +309,16 @@ def test_existing_target_is_refused_and_damaged_data_too(prepared, archive, tmp_
     with pytest.raises(InputError, match="not a prepared folder"):
         read_manifest(tmp_path)
     manifest = read_manifest(prepared)
-    slices_path(tmp_path, "train").parent.mkdir()
-    np.save(slices_path(tmp_path, "train"), np.zeros((1, 2, 2), np.int16))
+    (tmp_path / "train").mkdir()
+    with pytest.raises(InputError, match=r"cannot be read.*Prepare the data again"):
+        open_slices(tmp_path, "train", manifest)
+    for entry in manifest.splits["train"]:
+        np.save(tmp_path / "train" / entry.file, np.zeros((1, 2, 2), np.int16))
     with pytest.raises(InputError, match="prepare again"):
         open_slices(tmp_path, "train", manifest)
+    (tmp_path / "manifest.json").write_text('{"format": 1, "size": [512, 512]}')
+    with pytest.raises(InputError, match="made by another version"):
+        read_manifest(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["80,20", "a,b,c", "0,50,50", "80,0,20"])

@@ -1,0 +1,183 @@
+"""What lies below the source folder: CT series and volume files, whose they are, and which split they go to."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from meddenoise.dicom.series import Series, scan
+from meddenoise.errors import InputError, InputWarning, counted
+from meddenoise.volume_files import EXTENSIONS
+from meddenoise_training.dicom_slices import NO_PATIENT, patient_of
+from meddenoise_training.manifest import SPLITS
+
+Shares = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Files or slices that are not used; ``where`` says it to the user, and goes into no manifest."""
+
+    count: int
+    thing: str
+    where: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        """Return the line for the user."""
+        return f"{counted(self.count, self.thing)} in {self.where}" + (f": {self.reason}" if self.reason else "")
+
+    @property
+    def kind(self) -> str:
+        """Return what it is, without a name of the archive."""
+        return f"{self.thing}: {self.reason}" if self.reason else self.thing
+
+
+@dataclass(frozen=True)
+class Found:
+    """A DICOM series, or a volume file, which counts as one; ``key`` tells it from others."""
+
+    key: str
+    patient: str
+    split: str
+    series: Series | Path
+
+    @property
+    def paths(self) -> list[Path]:
+        """Return its files."""
+        return [self.series] if isinstance(self.series, Path) else [item.path for item in self.series.slices]
+
+
+@dataclass
+class Unit:
+    """What lies in one folder or file right below a split, or below the source."""
+
+    path: Path
+    split: str
+    series: list[tuple[Series, str]] = field(default_factory=list)
+    volumes: list[Path] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+
+
+def units_of(source: Path, *, free: bool) -> list[Unit]:
+    """Return the folders and files to be looked through, unread.
+
+    :param free: the source is not divided; its patients are to be.
+    :raises InputError: when there is no such folder, or it is divided where it should not be or the other way round.
+    """
+    if not source.is_dir():
+        raise InputError(f"There is no folder {source}.")
+    named = [name for name in SPLITS if (source / name).is_dir()]
+    if free and named:
+        raise InputError(
+            f"{source} is divided already, into {', '.join(named)}; leave out --split to keep that division, or give "
+            "a folder without it."
+        )
+    if not free and not named:
+        raise InputError(
+            f"{source} has no folders train, validation and test with a folder for each series; "
+            "give --split, as 80,10,10, to divide its patients."
+        )
+    folders = [("", source)] if free else [(name, source / name) for name in named]
+    return [Unit(path, split) for split, folder in folders for path in sorted(folder.iterdir())]
+
+
+def look_through(unit: Unit) -> Unit:
+    """Read the headers of all files of a unit; what is no CT is left out."""
+    files = [unit.path] if unit.path.is_file() else (p for p in unit.path.rglob("*") if p.is_file())
+    unit.volumes = sorted(p for p in files if p.name.lower().endswith(EXTENSIONS))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", InputWarning)
+        contents = scan(unit.path)
+    others = Counter(contents.others)
+    others["non-DICOM file"] -= len(unit.volumes)
+    first = next((str(w.message).rpartition("the first: ")[2].rstrip(".") for w in caught), "")
+    for kind, count in sorted((+others).items()):
+        damaged = kind == "damaged DICOM file" and first
+        unit.left_out.append(
+            LeftOut(count, kind, str(unit.path), "") if not damaged else LeftOut(count, kind, _first(first, count))
+        )
+    for series in contents.series:
+        try:
+            patient = patient_of(series.slices[0].path)
+        except InputError:
+            patient = ""
+        unit.series.append((series, patient))
+    return unit
+
+
+def found_in(
+    units: Iterable[Unit], source: Path, shares: Shares | None, seed: int
+) -> tuple[list[Found], list[LeftOut]]:
+    """Put together what units hold, series that lie in several of them too, and give each patient a split.
+
+    :param shares: of the patients for train, validation and test; None where folders say the split.
+    :raises InputError: when there is no CT, too few patients to divide, or a patient stands in two splits.
+    """
+    left_out: list[LeftOut] = []
+    merged: dict[tuple[str, str], tuple[str, Series | Path]] = {}
+    for unit in units:
+        left_out += unit.left_out
+        for series, patient in unit.series:
+            if not patient:
+                left_out.append(LeftOut(len(series.slices), "slice", str(series.slices[0].path.parent), NO_PATIENT))
+                continue
+            known = merged.setdefault((unit.split, series.uid), (patient, series))[1]
+            if isinstance(known, Series) and known is not series:
+                known.slices.extend(series.slices)
+        base = source / unit.split
+        for path in unit.volumes:
+            merged[unit.split, str(path.relative_to(source))] = (_owner(path, base), path)
+    if not merged:
+        kinds = Counter[str]()
+        for one in left_out:
+            kinds[one.kind] += one.count
+        there = ", ".join(counted(count, kind) for kind, count in sorted(kinds.items()))
+        raise InputError(f"There is no CT for training in {source}: it holds {there or 'no files'}.")
+    split_of = _divide({patient for patient, _ in merged.values()}, source, shares, seed) if shares else {}
+    found = [
+        Found(key, patient, split or split_of[patient], series) for (split, key), (patient, series) in merged.items()
+    ]
+    _refuse_shared_patient(found)
+    return found, left_out
+
+
+def _first(path: str, count: int) -> str:
+    return path if count == 1 else f"{Path(path).parent} and below, the first: {Path(path).name}"
+
+
+def _owner(path: Path, base: Path) -> str:
+    """Return whose a volume file is: by the folder right below the split (or source), or by its own name there."""
+    parts = path.relative_to(base).parts
+    if len(parts) > 1:
+        return parts[0]
+    name = path.name
+    return next(name[: -len(end)] for end in EXTENSIONS if name.lower().endswith(end))
+
+
+def _divide(patients: set[str], source: Path, shares: Shares, seed: int) -> dict[str, str]:
+    """Divide patients by shares, in an order drawn from the seed; train and validation get one at least."""
+    if len(patients) < 2:
+        raise InputError(f"{source} holds CT of {len(patients)} patients; train and validation need one each at least.")
+    order = sorted(patients)
+    np.random.default_rng(seed).shuffle(order)
+    validation = max(1, round(len(order) * shares[1] / sum(shares)))
+    test = min(round(len(order) * shares[2] / sum(shares)), len(order) - validation - 1)
+    names = ["validation"] * validation + ["test"] * test
+    return dict(zip(order, names + ["train"] * (len(order) - len(names)), strict=True))
+
+
+def _refuse_shared_patient(found: list[Found]) -> None:
+    split_of: dict[str, str] = {}
+    for one in found:
+        other = split_of.setdefault(one.patient, one.split)
+        if other != one.split:
+            raise InputError(
+                f"The patient '{one.patient}' stands in '{other}' and in '{one.split}'; move all of a patient's series "
+                "to one split, or the validation figures would be too good."
+            )
