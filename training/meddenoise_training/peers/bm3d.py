@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import importlib.util
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,8 @@ from meddenoise_training.peers.peer import Image, NoiseKnowledge, Parameters, Pe
 
 _SOURCE = "Mäkinen et al., IEEE Trans Image Process 29:8339 (2020); bm3d"
 _LICENCE = "free for non-commercial use alone (Tampere University)"
+#: Far above what any CT value needs to be positive.
+_LIFT_HU = 2048.0
 
 
 def is_installed() -> bool:
@@ -48,6 +53,24 @@ def _spectral(image: Image, noise: NoiseKnowledge, parameters: Parameters) -> np
 
 
 def _bm3d(image: Image, sigma_or_psd: float | npt.NDArray[np.float64]) -> npt.NDArray[Any]:
-    import bm3d
+    # By its name: type checkers need not have the package.
+    package = importlib.import_module("bm3d")
+    # Its Wiener step shrinks means towards 0, which is water here: of 5 HU it leaves 4.6 under 25 HU of noise.
+    lifted = image.astype(np.float64) + _LIFT_HU
+    with _numpy_trapz():
+        denoised = np.asarray(package.bm3d(lifted, sigma_or_psd))
+    # What it still loses, up to 0.1 HU, in its single precision.
+    return np.asarray(denoised - denoised.mean() + image.mean(dtype=np.float64))
 
-    return np.asarray(bm3d.bm3d(image.astype(np.float64), sigma_or_psd))
+
+@contextlib.contextmanager
+def _numpy_trapz() -> Iterator[None]:
+    """Lend bm4d 4.2.5, which bm3d is made of, the function that NumPy 2.4 calls ``trapezoid`` alone."""
+    if hasattr(np, "trapz"):
+        yield
+        return
+    setattr(np, "trapz", np.trapezoid)  # noqa: B010 - type checkers know that there is none
+    try:
+        yield
+    finally:
+        delattr(np, "trapz")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,7 +41,7 @@ class NoiseKnowledge:
             return (1.0,) * TEXTURE_BINS
         radial = np.hypot(np.fft.fftfreq(self.psd.shape[0])[:, None], np.fft.fftfreq(self.psd.shape[1]))
         edges = np.linspace(0, 0.5, TEXTURE_BINS + 1)
-        rings = [self.psd[(radial >= low) & (radial < high)] for low, high in zip(edges, edges[1:], strict=False)]
+        rings = [self.psd[(radial >= low) & (radial < high)] for low, high in itertools.pairwise(edges)]
         means = np.array([ring.mean() if ring.size else 0.0 for ring in rings])
         return tuple(float(mean) for mean in means / means.mean())
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import SimpleITK
 
 from meddenoise_training.peers.peer import Image, NoiseKnowledge, Parameters, Peer
 
@@ -83,11 +84,9 @@ def _slicer_defaults() -> list[Peer]:
 
 def _tuned() -> list[Peer]:
     def gaussian(image: Image, noise: NoiseKnowledge, p: Parameters) -> npt.NDArray[Any]:
-        import SimpleITK as sitk
-
         # The recursive filter of the module is not exact below a sigma of a pixel.
         variance = noise.strength(p) ** 2
-        return _array(sitk.DiscreteGaussian(_picture(image, 1.0), variance, maximumKernelWidth=64))
+        return _array(SimpleITK.DiscreteGaussian(_picture(image, 1.0), variance, maximumKernelWidth=64))
 
     def median(image: Image, noise: NoiseKnowledge, p: Parameters) -> npt.NDArray[Any]:
         return _median(image, 1.0, radius=round(noise.strength(p)))
@@ -102,7 +101,7 @@ def _tuned() -> list[Peer]:
     def bilateral(image: Image, noise: NoiseKnowledge, p: Parameters) -> npt.NDArray[Any]:
         return _bilateral(image, 1.0, domain_sigma=p["domain_sigma"], range_sigma=noise.strength(p))
 
-    diffusion_grid = {"k": (5.0, 10.0, 20.0, 30.0), "p": (1.0,), "conductance": (0.7, 1.0, 1.5, 2.0, 3.0)}
+    diffusion_grid = {"k": (2.5, 5.0, 10.0, 20.0, 30.0), "p": (0.5, 1.0), "conductance": (0.7, 1.0, 1.5, 2.0, 3.0)}
     return [
         Peer(
             "Gaussian (tuned)",
@@ -111,7 +110,7 @@ def _tuned() -> list[Peer]:
             _LICENCE,
             gaussian,
             {"k": 0.8, "p": 0.25},
-            {"k": (0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5), "p": (0.25, 0.5)},
+            {"k": (0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2), "p": (0.25, 0.5, 0.75)},
         ),
         Peer(
             "median (tuned)",
@@ -153,27 +152,19 @@ def _tuned() -> list[Peer]:
 
 
 def _recursive_gaussian(image: Image, spacing: float, *, sigma: float) -> npt.NDArray[Any]:
-    import SimpleITK as sitk
-
-    return _array(sitk.SmoothingRecursiveGaussian(_picture(image, spacing), sigma))
+    return _array(SimpleITK.SmoothingRecursiveGaussian(_picture(image, spacing), sigma))
 
 
 def _median(image: Image, spacing: float, *, radius: float) -> npt.NDArray[Any]:
-    import SimpleITK as sitk
-
-    return _array(sitk.Median(_picture(image, spacing), [int(radius)] * 2))
+    return _array(SimpleITK.Median(_picture(image, spacing), [int(radius)] * 2))
 
 
 def _gradient(image: Image, spacing: float, **settings: float) -> npt.NDArray[Any]:
-    import SimpleITK as sitk
-
-    return _diffused(sitk.GradientAnisotropicDiffusion, image, spacing, **settings)
+    return _diffused(SimpleITK.GradientAnisotropicDiffusion, image, spacing, **settings)
 
 
 def _curvature(image: Image, spacing: float, **settings: float) -> npt.NDArray[Any]:
-    import SimpleITK as sitk
-
-    return _diffused(sitk.CurvatureAnisotropicDiffusion, image, spacing, **settings)
+    return _diffused(SimpleITK.CurvatureAnisotropicDiffusion, image, spacing, **settings)
 
 
 def _diffused(
@@ -193,20 +184,14 @@ def _diffused(
 
 
 def _bilateral(image: Image, spacing: float, *, domain_sigma: float, range_sigma: float) -> npt.NDArray[Any]:
-    import SimpleITK as sitk
-
-    return _array(sitk.Bilateral(_picture(image, spacing), domain_sigma, range_sigma))
+    return _array(SimpleITK.Bilateral(_picture(image, spacing), domain_sigma, range_sigma))
 
 
 def _picture(image: Image, spacing: float) -> Any:
-    import SimpleITK as sitk
-
-    picture = sitk.GetImageFromArray(image)
+    picture = SimpleITK.GetImageFromArray(image)
     picture.SetSpacing((spacing, spacing))
     return picture
 
 
 def _array(picture: Any) -> npt.NDArray[Any]:
-    import SimpleITK as sitk
-
-    return np.asarray(sitk.GetArrayFromImage(picture))
+    return np.asarray(SimpleITK.GetArrayFromImage(picture))

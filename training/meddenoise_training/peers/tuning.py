@@ -38,7 +38,8 @@ def tune(
     """Try every combination of each peer's grid and keep the one with the smallest mean RMSE, group by group.
 
     :returns: for :func:`write_tuned`: of each group the texture, cases and SDs; of each peer that has a grid, by group,
-        the parameters, their mean RMSE in HU, and ``at_edge``: those that are the first or last of several in the grid.
+        the parameters, their mean RMSE in HU, and ``at_edge``: those (of three values or more) for which more, or less,
+        than the grid holds might be better.
     :raises InputError: when there are no cases.
     """
     if not cases:
@@ -90,7 +91,7 @@ def _best(peer: Peer, cases: Sequence[TuningCase]) -> dict[str, Any]:
     candidates = [dict(zip(peer.grid, values, strict=True)) for values in itertools.product(*peer.grid.values())]
     errors = [_mean_rmse(peer, parameters, cases) for parameters in candidates]
     parameters = candidates[int(np.argmin(errors))]
-    ends = {name: (min(values), max(values)) for name, values in peer.grid.items() if len(values) > 1}
+    ends = {name: (min(values), max(values)) for name, values in peer.grid.items() if len(values) > 2}
     at_edge = [name for name, two in ends.items() if parameters[name] in two]
     return {"parameters": parameters, "rmse": min(errors), "at_edge": at_edge}
 
