@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import types
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from meddenoise.errors import MedDenoiseError, WorkerError
@@ -13,11 +13,16 @@ from meddenoise.errors import MedDenoiseError, WorkerError
 PROTOCOL_VERSION = 1
 #: A longer line is not a message, and is not waited for.
 MAX_LINE_BYTES = 1 << 20
+#: Of the voxels in a job's file for the spread.
+SPREAD_TYPE = "<f4"
 
 
 @dataclass(frozen=True)
 class JobMessage:
-    """Client to worker: denoise ``input`` into ``output``, files of raw C-order voxels that the client owns."""
+    """Client to worker: denoise ``input`` into ``output``, files of raw C-order voxels that the client owns.
+
+    :param spread: file for the SD over the eight orientations of quality ``best``, float32; None where not asked for.
+    """
 
     job: str
     input: str
@@ -28,6 +33,8 @@ class JobMessage:
     strength: float
     device: str
     threads: int | None
+    quality: str = "standard"
+    spread: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,8 +107,13 @@ _NAMES = {kind: name for name, kind in _TYPES.items()}
 
 
 def encode(message: Message) -> bytes:
-    """Return a message as one line, newline included; ASCII, so that even a file name that is not Unicode survives."""
-    values = {"protocol": PROTOCOL_VERSION, "type": _NAMES[type(message)], **asdict(message)}
+    """Return a message as one line, newline included; ASCII, so that even a file name that is not Unicode survives.
+
+    An optional field at its default is left out, so that a side which does not know it takes the message all the same.
+    """
+    optional = {field.name: field.default for field in fields(message) if field.default is not MISSING}
+    said = {name: value for name, value in asdict(message).items() if name not in optional or value != optional[name]}
+    values = {"protocol": PROTOCOL_VERSION, "type": _NAMES[type(message)], **said}
     return json.dumps(values).encode("ascii") + b"\n"
 
 
@@ -122,10 +134,11 @@ def decode(line: bytes) -> Message:
         )
     kind = _TYPES.get(str(values.pop("type", None)))
     hints = get_type_hints(kind) if kind else {}
+    required = {field.name for field in fields(kind) if field.default is MISSING} if kind else set()
     if (
         kind is None
-        or hints.keys() != values.keys()
-        or not all(_fits(values[name], hint) for name, hint in hints.items())
+        or not required <= values.keys() <= hints.keys()
+        or not all(_fits(value, hints[name]) for name, value in values.items())
     ):
         raise WorkerError(f"A message of protocol {version} is not as it should be: {_excerpt(line)}.")
     return kind(**values)
@@ -133,7 +146,10 @@ def decode(line: bytes) -> Message:
 
 def error_from(code: str, message: str) -> MedDenoiseError:
     """Return the error that a code stands for; an unknown code gives the base class."""
-    classes = {kind.code: kind for kind in MedDenoiseError.__subclasses__()}
+    kinds = [MedDenoiseError]
+    for kind in kinds:  # grows: subclasses of subclasses, too
+        kinds.extend(kind.__subclasses__())
+    classes = {kind.code: kind for kind in reversed(kinds)}  # a subclass without a code of its own gives way
     return classes.get(code, MedDenoiseError)(message)
 
 

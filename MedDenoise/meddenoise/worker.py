@@ -19,7 +19,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, NoReturn, cast
 
 import meddenoise
 from meddenoise.errors import (
@@ -32,6 +32,7 @@ from meddenoise.errors import (
 )
 from meddenoise.protocol import (
     MAX_LINE_BYTES,
+    SPREAD_TYPE,
     CancelMessage,
     DoneMessage,
     ErrorMessage,
@@ -45,7 +46,7 @@ from meddenoise.protocol import (
 )
 
 if TYPE_CHECKING:
-    from meddenoise.denoiser import Denoiser
+    from meddenoise.denoiser import Denoiser, Quality
 
 #: More progress messages than a window can show are only work for it.
 SECONDS_BETWEEN_PROGRESS = 0.05
@@ -109,6 +110,8 @@ class Worker:
             with contextlib.suppress(OSError):
                 Path(self._latest.input).unlink(missing_ok=True)
                 Path(self._latest.output).unlink(missing_ok=True)
+                if self._latest.spread is not None:
+                    Path(self._latest.spread).unlink(missing_ok=True)
                 Path(self._latest.input).parent.rmdir()
 
     def _answer(self, job: JobMessage) -> DoneMessage | ErrorMessage:
@@ -122,6 +125,7 @@ class Worker:
 
         volume = map_volume_file(Path(job.input), job.shape, job.dtype)
         output = reserve_volume_file(Path(job.output), job.shape, job.dtype)
+        spread = None if job.spread is None else reserve_volume_file(Path(job.spread), job.shape, SPREAD_TYPE)
         denoiser = self._warm_denoiser(job)
         progress = _Progress(job.job, self._say)
         progress(0, job.shape[0])
@@ -130,12 +134,16 @@ class Worker:
             denoiser.denoise(
                 volume,
                 strength=job.strength,
+                quality=cast("Quality", job.quality),  # the denoiser refuses any other word
+                spread=spread,
                 output=output,
                 progress=progress,
                 cancel=lambda: job.job in self._cancelled,
             )
         if sys.platform == "win32":  # there, what is mapped and what is read from a file may differ until flushed
             output.flush()
+            if spread is not None:
+                spread.flush()
         for warning in caught:
             if not issubclass(warning.category, InputWarning):
                 warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)

@@ -58,6 +58,7 @@ class WorkerResult:
     :param seconds: that the denoising took, without starting the process and loading the model.
     :param warnings: sentences on the input that the user should see.
     :param version: of MedDenoise in the child.
+    :param spread: SD over the eight orientations of quality ``best``, float32, HU; None where not asked for.
     """
 
     array: npt.NDArray[Any]
@@ -66,6 +67,7 @@ class WorkerResult:
     seconds: float
     warnings: tuple[str, ...]
     version: str
+    spread: npt.NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -144,12 +146,15 @@ class WorkerClient:
         strength: float = 1.0,
         device: str = "auto",
         threads: int | None = None,
+        quality: str = "standard",
+        spread: bool = False,
     ) -> str:
         """Start denoising; the parameters are those of :class:`~meddenoise.denoiser.Denoiser`.
 
         Returns once the volume is copied to a temporary file, so that it may change or go. What is wrong with the
         volume, the disk or the interpreter is no exception but the next event of :meth:`poll`.
 
+        :param spread: with the quality ``best``: give the SD over the eight orientations, too.
         :returns: the job's name.
         :raises WorkerError: while a job is running, and after :meth:`close`.
         """
@@ -160,7 +165,16 @@ class WorkerClient:
         self._events.clear()
         name = str(next(self._numbers))
         try:
-            self._job = prepare_job(name, volume, model=model, strength=strength, device=device, threads=threads)
+            self._job = prepare_job(
+                name,
+                volume,
+                model=model,
+                strength=strength,
+                device=device,
+                threads=threads,
+                quality=quality,
+                spread=spread,
+            )
         except MedDenoiseError as error:
             self._events.append(Failed(error))
             return name
@@ -193,14 +207,24 @@ class WorkerClient:
         strength: float = 1.0,
         device: str = "auto",
         threads: int | None = None,
+        quality: str = "standard",
+        spread: bool = False,
         progress: Callable[[int, int], None] | None = None,
         cancel: Callable[[], bool] | None = None,
     ) -> WorkerResult:
-        """Denoise and wait for the result; parameters and errors are those of :class:`~meddenoise.denoiser.Denoiser`.
+        """Denoise and wait for the result; parameters are those of :meth:`start`, errors those of the Denoiser.
 
         :raises WorkerError: when the child could not be started, died, or spoke nonsense; and as :meth:`start`.
         """
-        self.start(volume, model=model, strength=strength, device=device, threads=threads)
+        self.start(
+            volume,
+            model=model,
+            strength=strength,
+            device=device,
+            threads=threads,
+            quality=quality,
+            spread=spread,
+        )
         try:
             while True:
                 for event in self.poll(POLL_INTERVAL):
@@ -321,7 +345,7 @@ class WorkerClient:
     def _handle_done(self, message: DoneMessage) -> None:
         assert self._job is not None
         try:
-            array = self._job.read_result()
+            array, spread = self._job.read_result(), self._job.read_spread()
         except MedDenoiseError as error:
             self._finish(Failed(error))
             return
@@ -334,6 +358,7 @@ class WorkerClient:
                     seconds=message.seconds,
                     warnings=tuple(message.warnings),
                     version=message.version,
+                    spread=spread,
                 )
             )
         )

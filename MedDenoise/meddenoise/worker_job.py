@@ -14,7 +14,7 @@ import numpy.typing as npt
 from meddenoise.arrays import checked_volume
 from meddenoise.errors import InputError, OutputError
 from meddenoise.exchange_files import read_volume_file, write_volume_file
-from meddenoise.protocol import JobMessage
+from meddenoise.protocol import SPREAD_TYPE, JobMessage
 
 
 @dataclass
@@ -36,6 +36,12 @@ class Job:
         """Return what the worker wrote; errors as in :func:`~meddenoise.exchange_files.read_volume_file`."""
         return read_volume_file(Path(self.message.output), self.message.shape, self.message.dtype)
 
+    def read_spread(self) -> npt.NDArray[Any] | None:
+        """Return the spread that the worker wrote, float32; None when it was not asked for."""
+        if self.message.spread is None:
+            return None
+        return read_volume_file(Path(self.message.spread), self.message.shape, SPREAD_TYPE)
+
     def delete_files(self) -> bool:
         """Delete the folder; False when it is still there (on Windows a scanner or a dying child may hold a file)."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -50,6 +56,8 @@ def prepare_job(
     strength: float,
     device: str,
     threads: int | None,
+    quality: str,
+    spread: bool,
 ) -> Job:
     """Write a volume to a new folder that only this user may enter; leaves none behind when that fails.
 
@@ -76,6 +84,8 @@ def prepare_job(
         strength=strength,
         device=str(device),
         threads=threads,
+        quality=str(quality),
+        spread=str(folder / "spread.raw") if spread else None,
     )
     job = Job(message, folder)
     try:

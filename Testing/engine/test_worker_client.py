@@ -165,6 +165,21 @@ def test_the_result_is_the_denoisers_own_to_the_bit(warm_client: WorkerClient, t
     assert result.warnings == ()
 
 
+def test_the_best_quality_and_its_spread_come_through_the_pipe(warm_client: WorkerClient, tiny_weights: Path) -> None:
+    volume = volume_of()
+    result = warm_client.denoise(volume, model=tiny_weights, device="cpu", quality="best", spread=True)
+    spread = np.empty(volume.shape, np.float32)
+    best = Denoiser(tiny_weights, device="cpu").denoise(volume, quality="best", spread=spread)
+    np.testing.assert_array_equal(result.array, best)
+    np.testing.assert_array_equal(result.spread, spread)
+    assert spread.max() > 0.1
+    with pytest.raises(InputError, match="needs the quality 'best'"):
+        warm_client.denoise(volume, model=tiny_weights, device="cpu", spread=True)
+    with pytest.raises(InputError, match="no quality 'highest'"):
+        warm_client.denoise(volume, model=tiny_weights, device="cpu", quality="highest")
+    assert warm_client.denoise(volume, model=tiny_weights, device="cpu").spread is None
+
+
 def test_the_result_is_ordinary_memory_that_outlives_client_and_file(
     warm_client: WorkerClient, tiny_weights: Path
 ) -> None:

@@ -30,6 +30,7 @@ from meddenoise.protocol import (
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "worker-protocol.md"
 MESSAGES = [
     JobMessage("1", "/tmp/Größe \udcff/in", "/tmp/out", [2, 3, 4], "<i2", "fast", 0.5, "auto", None),
+    JobMessage("1", "/in", "/out", [2, 3, 4], "<i2", "fast", 0.5, "auto", 2, "best", "/spread"),
     CancelMessage("1"),
     ReadyMessage("0.1.0", "3.12.10", 17),
     ProgressMessage("1", 0, 40, None),
@@ -46,6 +47,17 @@ def test_every_message_is_one_line_and_comes_back_as_it_was(message: protocol.Me
     assert line.count(b"\n") == 1
     assert line.endswith(b"\n")
     assert decode(line) == message
+
+
+def test_a_job_from_before_the_optional_fields_is_still_a_job_and_a_usual_one_is_still_written_so() -> None:
+    line = (
+        b'{"protocol": 1, "type": "job", "job": "1", "input": "/in", "output": "/out", "shape": [2, 3, 4], '
+        b'"dtype": "<i2", "model": "fast", "strength": 0.5, "device": "auto", "threads": null}\n'
+    )
+    message = decode(line)
+    assert isinstance(message, JobMessage)
+    assert (message.quality, message.spread) == ("standard", None)
+    assert encode(message) == line
 
 
 @pytest.mark.parametrize(
@@ -82,8 +94,12 @@ def test_another_version_is_refused_and_named() -> None:
 
 
 def test_errors_cross_the_pipe_as_their_class() -> None:
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, MedDenoiseError)]
-    assert len(kinds) == 9
+    kinds = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, MedDenoiseError) and "code" in vars(kind)
+    ]
+    assert len({kind.code for kind in kinds}) == len(kinds) >= 9
     for kind in kinds:
         error = error_from(kind.code, "A sentence.")
         assert type(error) is kind
