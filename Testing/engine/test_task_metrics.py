@@ -133,6 +133,26 @@ def test_observers_approach_the_ideal():
     assert cho.auc.low < cho.auc.value < cho.auc.high
 
 
+def test_hotelling_whitens_as_the_known_covariance_says():
+    """Periodic kernel noise: the channels' covariance follows from its spectrum, and d'^2 = dv K^-1 dv from that."""
+    side, diameter, sd = 33, 9.0, 12.0
+    f = np.fft.fftfreq(side)
+    power = sd**2 * kernel_nps(np.hypot(f[:, np.newaxis], f), 0.4)
+    x = np.arange(side) - 16.0
+    disc = 3.0 * (np.hypot(x[:, np.newaxis], x) < diameter / 2)
+    white = np.random.default_rng(11).standard_normal((2, 1500, side, side))
+    present, absent = np.fft.ifft2(np.fft.fft2(white) * np.sqrt(power)).real
+    channels = metrics.lg_channels(side, diameter * 2 / 3)
+    waves = np.fft.fft2(channels).reshape(5, -1)
+    covariance = (waves.conj() * power.ravel() @ waves.T).real / side**2
+    signal = channels.reshape(5, -1) @ (disc - disc.mean()).ravel()
+    ideal = math.sqrt(signal @ np.linalg.solve(covariance, signal))
+    unwhitened = signal @ signal / math.sqrt(signal @ covariance @ signal)
+    assert unwhitened < 0.85 * ideal
+    found = metrics.channelised_hotelling(present + disc, absent, diameter=diameter)
+    assert found.detectability.value == pytest.approx(ideal, rel=0.05)
+
+
 def test_observers_guess_where_there_is_nothing():
     rng = np.random.default_rng(6)
     nothing = metrics.channelised_hotelling(*rng.normal(0, 12, (2, 100, 17, 17)), diameter=5)
