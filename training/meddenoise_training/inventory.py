@@ -98,10 +98,9 @@ def look_through(unit: Unit) -> Unit:
     others["non-DICOM file"] -= len(unit.volumes)
     first = next((str(w.message).rpartition("the first: ")[2].rstrip(".") for w in caught), "")
     for kind, count in sorted((+others).items()):
-        damaged = kind == "damaged DICOM file" and first
-        unit.left_out.append(
-            LeftOut(count, kind, str(unit.path), "") if not damaged else LeftOut(count, kind, _first(first, count))
-        )
+        # The warning is of damaged files alone, and names the first of them.
+        where = _first(first, count) if first and "damaged" in kind else str(unit.path)
+        unit.left_out.append(LeftOut(count, kind, where))
     for series in contents.series:
         try:
             patient = patient_of(series.slices[0].path)
@@ -125,7 +124,8 @@ def found_in(
         left_out += unit.left_out
         for series, patient in unit.series:
             if not patient:
-                left_out.append(LeftOut(len(series.slices), "slice", str(series.slices[0].path.parent), NO_PATIENT))
+                paths = [item.path for item in series.slices]
+                left_out.append(LeftOut(len(paths), "slice", where_of(paths), NO_PATIENT))
                 continue
             known = merged.setdefault((unit.split, series.uid), (patient, series))[1]
             if isinstance(known, Series) and known is not series:
@@ -145,6 +145,11 @@ def found_in(
     ]
     _refuse_shared_patient(found)
     return found, left_out
+
+
+def where_of(paths: list[Path]) -> str:
+    """Return where files lie, for a line: a single one by its name, others by the folder of the first."""
+    return str(paths[0]) if len(paths) == 1 else str(paths[0].parent)
 
 
 def _first(path: str, count: int) -> str:

@@ -8,7 +8,7 @@ import json
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -103,15 +103,7 @@ def prepare(
             found, left_out = found_in([looked[i] for i in range(len(units))], source, split, seed)
             begun = _begin(target, settings)
             jobs = [_series_job(one, begun, source, collections, slab_mm) for one in found]
-            more = synthetic + synthetic // 10
-            records = _run(pool, jobs, progress, more)
-            splits = _splits(jobs, records, source)
-            chunks = _synthetic_jobs(synthetic, seed, begun, _commonest_side(records))
-            made = _run(pool, chunks, progress, sum(job.weight for job in jobs), before=True)
-        for job, record in zip(chunks, made, strict=True):
-            splits[job.folder.name] += record.entries
-        for record in records:
-            left_out += record.left_out
+            splits = _made(pool, jobs, begun, source, synthetic, seed, left_out, progress)
         manifest = Manifest(
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             slab_mm=slab_mm,
@@ -206,18 +198,18 @@ def _synthetic_jobs(count: int, seed: int, begun: _Begun, side: int) -> list[Syn
 
 def _run(
     pool: Pool,
-    jobs: list[Any],
+    jobs: Sequence[Job],
     progress: Callable[[int, int], None] | None,
-    others: int,
     *,
-    before: bool = False,
+    others: int,
+    others_done: bool = False,
 ) -> list[Record]:
     """Return the records of jobs, running those that were not done.
 
-    :param others: files and slices of other jobs, for the progress; ``before`` tells that these are done.
+    :param others: files and slices of other jobs, for the progress.
     """
     records = [read_record(job) for job in jobs]
-    done = sum(job.weight for job, record in zip(jobs, records, strict=True) if record) + (others if before else 0)
+    done = sum(job.weight for job, record in zip(jobs, records, strict=True) if record) + (others if others_done else 0)
     total = sum(job.weight for job in jobs) + others
     open_jobs = [place for place, record in enumerate(records) if record is None]
     for place, record in pool.map(_work, [jobs[place] for place in open_jobs]):
@@ -232,17 +224,36 @@ def _work(job: Job) -> Record:
     return job.run()
 
 
-def _splits(jobs: list[SeriesJob], records: list[Record], source: Path) -> dict[str, list[Slice]]:
+def _made(
+    pool: Pool,
+    jobs: list[SeriesJob],
+    begun: _Begun,
+    source: Path,
+    synthetic: int,
+    seed: int,
+    left_out: list[LeftOut],
+    progress: Callable[[int, int], None] | None,
+) -> dict[str, list[Slice]]:
+    """Prepare the series, then the synthetic slices, whose size is the commonest of the series'; return all by split.
+
+    :raises InputError: when nothing is left for train or validation.
+    """
+    records = _run(pool, jobs, progress, others=synthetic + synthetic // 10)
     splits: dict[str, list[Slice]] = {split: [] for split in SPLITS}
+    unfit: list[LeftOut] = []
     for job, record in zip(jobs, records, strict=True):
         splits[job.found.split] += record.entries
+        unfit += record.left_out
     for name in ("train", "validation"):
         if not splits[name]:
-            reasons = "; ".join(
-                f"{count} {kind}" for kind, count in _counts([o for r in records for o in r.left_out]).items()
-            )
+            reasons = "; ".join(f"{count} x {kind}" for kind, count in _counts(unfit).items())
             more = f" Left out were: {reasons}." if reasons else ""
             raise InputError(f"There is no CT slice for the split '{name}' in {source}.{more}")
+    left_out += unfit
+    chunks = _synthetic_jobs(synthetic, seed, begun, _commonest_side(records))
+    made = _run(pool, chunks, progress, others=sum(job.weight for job in jobs), others_done=True)
+    for chunk, record in zip(chunks, made, strict=True):
+        splits[chunk.folder.name] += record.entries
     return splits
 
 

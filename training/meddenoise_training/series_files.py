@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from meddenoise.errors import InputError
 from meddenoise.noise_estimate import estimate_noise
 from meddenoise_training.dicom_slices import read_slices
-from meddenoise_training.inventory import Found, LeftOut
+from meddenoise_training.inventory import Found, LeftOut, where_of
 from meddenoise_training.manifest import Slice
 from meddenoise_training.slabs import Target, TrainingSlice, targets_of
 from meddenoise_training.synthetic import dead_leaves
@@ -70,14 +70,14 @@ class SeriesJob:
         :raises OSError: when something cannot be written.
         """
         left_out: list[LeftOut] = []
-        slices = _of_one_size(self._read(left_out), str(self.found.paths[0].parent), left_out)
+        slices = _of_one_size(self._read(left_out), where_of(self.found.paths), left_out)
         targets: list[npt.NDArray[np.int16]] = []
         entries: list[Slice] = []
         for target in targets_of(slices, self.slab_mm):
             try:
                 noise = estimate_noise(target.hu[np.newaxis])
             except InputError:
-                left_out.append(LeftOut(1, "slice", str(self.found.paths[0].parent), "it is too small"))
+                left_out.append(LeftOut(1, "slice", where_of(self.found.paths), "it is too small"))
                 continue
             entries.append(self._entry(target, noise, len(entries)))
             targets.append(target.hu)
@@ -99,8 +99,7 @@ class SeriesJob:
         unfit: dict[str, list[Path]] = {}
         slices = read_slices(series, self.found.patient, lambda path, reason: unfit.setdefault(reason, []).append(path))
         for reason, paths in unfit.items():
-            where = str(paths[0]) if len(paths) == 1 else str(paths[0].parent)
-            left_out.append(LeftOut(len(paths), "slice", where, reason))
+            left_out.append(LeftOut(len(paths), "slice", where_of(paths), reason))
         return slices
 
     def _entry(self, target: Target, noise: float, index: int) -> Slice:
