@@ -1,0 +1,167 @@
+"""What is denoised: slices of test patients, and slices of numerical abdomens whose truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from meddenoise.errors import InputError
+from meddenoise.phantom import Phantom, numerical_abdomen
+from meddenoise_training.manifest import Slice, open_slices, read_manifest
+
+Image = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+#: Pixels of slices whose header does not tell, mm.
+USUAL_PIXEL_MM = 0.75
+#: Numerical abdomens that serve as patients: seeds far from those of training, demo and tests.
+TRUTH_SEEDS = (9001, 9002, 9003, 9004)
+#: HU of a slice's classes, told apart by the smoothed reference.
+HU_CLASSES = {
+    "air": (-1100.0, -950.0),
+    "lung": (-930.0, -600.0),
+    "fat": (-130.0, -70.0),
+    "soft tissue": (20.0, 90.0),
+    "enhanced organs": (100.0, 200.0),
+    "bone": (300.0, 1500.0),
+}
+#: Organs of the numerical abdomen that are measured, by their labels.
+ORGANS = {
+    "liver": ("liver",),
+    "pancreas": ("pancreas",),
+    "kidney": ("kidney cortex", "kidney medulla"),
+    "spleen": ("spleen",),
+    "muscle": ("muscle",),
+    "fat": ("fat",),
+    "aorta": ("aorta",),
+    "bone": ("trabecular bone",),
+    "air": ("air",),
+}
+_SMOOTHING_PIXELS = 2.0
+#: A class of fewer pixels in a slice is not measured there.
+_FEWEST_PIXELS = 200
+
+
+@dataclass(frozen=True)
+class Case:
+    """A slice with what is known of it.
+
+    :param name: unique among the cases of a source.
+    :param patient: slices of one patient have the same; bootstrap draws patients.
+    :param pixel: mm.
+    :param reference: (j, i) HU.
+    :param own_sd: noise that the reference carries itself, HU.
+    :param truth: the reference is the truth, without noise.
+    :param tissues: where each tissue is, (j, i); each is well inside, away from edges.
+    """
+
+    name: str
+    patient: str
+    pixel: float
+    reference: Image
+    own_sd: float
+    truth: bool
+    tissues: dict[str, Mask]
+
+
+def patient_cases(prepared: Path, split: str, slices: int) -> list[Case]:
+    """Take slices of every patient of a split, spread evenly over the cleaner half of the patient's slices.
+
+    :param slices: at most, of each patient.
+    :raises InputError: when the folder has no such split, or no scanned slice in it.
+    """
+    stack, entries = _scanned(prepared, split)
+    chosen: list[int] = []
+    for patient in dict.fromkeys(e.patient for e in entries.values()):
+        own = [i for i, e in entries.items() if e.patient == patient]
+        limit = float(np.median([entries[i].noise_sd for i in own]))
+        clean = [i for i in own if entries[i].noise_sd <= limit]
+        chosen += [clean[k] for k in _spread(len(clean), slices)]
+    return [_scanned_case(np.asarray(stack[i]), entries[i], f"{split} {i}") for i in chosen]
+
+
+def noisiest_cases(prepared: Path, splits: Sequence[str], count: int) -> list[Case]:
+    """Take the noisiest scanned slices of some splits, at most two of each series.
+
+    :raises InputError: when there are none.
+    """
+    found: list[tuple[float, str, int]] = []
+    for split in splits:
+        _, entries = _scanned(prepared, split)
+        for series in {e.series for e in entries.values()}:
+            own = sorted((-e.noise_sd, split, i) for i, e in entries.items() if e.series == series)
+            # The very noisiest of a series may be misread; the upper quarter is not.
+            found += [own[len(own) // 8], own[len(own) // 4]] if len(own) > 1 else own
+    chosen = sorted(set(found))[:count]
+    return [
+        _scanned_case(np.asarray(_scanned(prepared, split)[0][i]), _scanned(prepared, split)[1][i], f"{split} {i}")
+        for _, split, i in chosen
+    ]
+
+
+def truth_cases(slices: int, *, size: int = 512, seeds: Sequence[int] = TRUTH_SEEDS) -> list[Case]:
+    """Make slices of numerical abdomens, one body a seed, the pancreas among them.
+
+    :param slices: of each body, spread over its 144 mm; odd numbers hold the middle, level with the pancreas.
+    """
+    cases = []
+    for seed in seeds:
+        phantom = numerical_abdomen(slices=slices, size=size, seed=seed)
+        cases += [_truth_case(phantom, k, f"abdomen {seed}") for k in range(slices)]
+    return cases
+
+
+def body_of(reference: Image) -> Mask:
+    """Return where the body is: what is not air, smoothed, its largest part with its holes filled."""
+    inside = ndimage.gaussian_filter(reference, _SMOOTHING_PIXELS) > -500
+    parts, count = ndimage.label(ndimage.binary_opening(inside, iterations=2))
+    if count == 0:
+        return np.ones(reference.shape, bool)
+    largest = 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+    return np.asarray(ndimage.binary_fill_holes(parts == largest), bool)
+
+
+def _scanned(prepared: Path, split: str) -> tuple[Sequence[npt.NDArray[np.int16]], dict[int, Slice]]:
+    manifest = read_manifest(prepared)
+    if split not in manifest.splits:
+        raise InputError(f"{prepared} has no split '{split}'; there are: {', '.join(manifest.splits)}.")
+    entries = {i: e for i, e in enumerate(manifest.splits[split]) if e.kind == "ct"}
+    if not entries:
+        raise InputError(f"The split '{split}' of {prepared} has no scanned slices to compare with.")
+    return open_slices(prepared, split, manifest), entries
+
+
+def _spread(available: int, wanted: int) -> list[int]:
+    """Return up to ``wanted`` places spread evenly, each in the middle of its share."""
+    count = min(available, wanted)
+    return [int((k + 0.5) * available / count) for k in range(count)]
+
+
+def _scanned_case(slice_hu: npt.NDArray[np.int16], entry: Slice, name: str) -> Case:
+    reference = slice_hu.astype(np.float32)
+    smooth = ndimage.gaussian_filter(reference, _SMOOTHING_PIXELS)
+    flat = ndimage.gaussian_gradient_magnitude(reference, _SMOOTHING_PIXELS) < 20  # HU a pixel: away from edges
+    tissues = {tissue: flat & (smooth >= low) & (smooth < high) for tissue, (low, high) in HU_CLASSES.items()}
+    # Dense bone is nowhere flat.
+    tissues["bone"] = (smooth >= HU_CLASSES["bone"][0]) & (smooth < HU_CLASSES["bone"][1])
+    pixel = entry.pixel_mm or USUAL_PIXEL_MM
+    return Case(name, entry.patient, pixel, reference, entry.noise_sd, False, _large_enough(tissues))
+
+
+def _truth_case(phantom: Phantom, k: int, patient: str) -> Case:
+    labels = phantom.labels[k]
+    tissues = {
+        tissue: np.isin(labels, [phantom.organs[organ] for organ in organs]) for tissue, organs in ORGANS.items()
+    }
+    reference = phantom.hu[k].astype(np.float32)
+    return Case(f"{patient} slice {k}", patient, phantom.spacing[2], reference, 0.0, True, _large_enough(tissues))
+
+
+def _large_enough(tissues: dict[str, Mask]) -> dict[str, Mask]:
+    fewest = max(1, int(_FEWEST_PIXELS * next(iter(tissues.values())).size / 512**2))
+    return {tissue: mask for tissue, mask in tissues.items() if int(mask.sum()) >= fewest}

@@ -1,0 +1,194 @@
+"""Under which noise: white, low dose in the projections with several kernels, a kernel never trained on, none."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from meddenoise.intensity import is_padding
+from meddenoise_training.benchmark.cases import Case, Image
+from meddenoise_training.noise.projection import SOFT_TISSUE_HU, LowDose, calibrated, low_dose_noise
+from meddenoise_training.noise.projector import Kernel
+
+#: Noise that a numerical abdomen would have at full dose with the smooth kernel, HU: as the cleaner scans have it.
+FULL_DOSE_SD = 12.0
+#: Kernels at pixels of 0.75 mm; at others the cut-off follows the pixel, so that the texture in pixels is the same.
+KERNELS = {
+    "smooth": Kernel(2, 0.77),
+    "sharp": Kernel(1, 1.6, boost=1.0),
+    # Ram-Lak, cut off where its noise is strongest: no kernel that training draws from has such an edge.
+    "unseen": Kernel(0, 0.62),
+}
+_KERNEL_PIXEL_MM = 0.75
+#: Tiles from which the true spectrum of an image's noise is averaged, pixels.
+_PSD_TILE = 32
+#: Slices that go through the projector together: eight cost a quarter of eight times one.
+_AT_ONCE = 12
+
+Group = Literal["white", "unseen white", "smooth", "sharp", "unseen kernel", "none"]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Noise that is added.
+
+    :param name: as it stands in tables and file names.
+    :param group: conditions that are summed up together.
+    :param sd: of white noise, HU.
+    :param dose: fraction of the dose, for noise made in the projections; of a truth the whole noise at that dose is
+        added, to a scan what it lacks beyond its own.
+    :param kernel: name in :data:`KERNELS`.
+    """
+
+    name: str
+    group: Group
+    sd: float = 0.0
+    dose: float = 1.0
+    kernel: str = "smooth"
+
+
+CONDITIONS = (
+    *(Condition(f"white {sd}", "white", sd=sd) for sd in (10, 25, 50)),
+    Condition("white 75", "unseen white", sd=75),
+    *(Condition(f"dose {round(100 * a)} % smooth", "smooth", dose=a) for a in (0.5, 0.25, 0.1)),
+    *(Condition(f"dose {round(100 * a)} % sharp", "sharp", dose=a, kernel="sharp") for a in (0.5, 0.25, 0.1)),
+    Condition("dose 25 % unseen kernel", "unseen kernel", dose=0.25, kernel="unseen"),
+    Condition("none", "none"),
+)
+QUICK = ("white 25", "dose 25 % smooth", "dose 25 % sharp", "none")
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """A noisy slice and what is known of its noise.
+
+    :param image: (j, i) float32 HU.
+    :param sd: of the noise added, in soft tissue, HU.
+    :param psd: (n, n) its power spectrum, HU^2 a frequency bin of an n x n discrete Fourier transform (zero frequency
+        first); the mean over the bins is the variance. None without noise.
+    """
+
+    image: Image
+    sd: float
+    psd: npt.NDArray[np.float64] | None
+
+
+def applies(condition: Condition, case: Case) -> bool:
+    """Return whether a condition can be tried: only a truth tells whether noise-free input is left alone."""
+    return condition.group != "none" or case.truth
+
+
+def same_scan(cases: Sequence[Case]) -> list[list[Case]]:
+    """Group cases by patient and pixel: they share a scanner, and a pass of the projector."""
+    groups: dict[tuple[str, float], list[Case]] = {}
+    for case in cases:
+        groups.setdefault((case.patient, case.pixel), []).append(case)
+    return list(groups.values())
+
+
+def condition_noise(cases: Sequence[Case], condition: Condition, *, views: int = 720) -> Image:
+    """Return a condition's noise for the cases of one scan, (n, j, i) HU; it depends on their names alone."""
+    if condition.sd == 0 and condition.dose == 1:
+        return np.zeros((len(cases), *cases[0].reference.shape), np.float32)
+    if condition.sd > 0:
+        drawn = [np.random.default_rng(_seed(c.name, condition)).standard_normal(c.reference.shape) for c in cases]
+        return (condition.sd * np.stack(drawn)).astype(np.float32)
+    return _dose_noise(cases, condition, _seed("|".join(c.name for c in cases), condition), views)
+
+
+def noise_realisations(case: Case, condition: Condition, count: int, *, views: int = 720) -> Image:
+    """Return independent realisations of a condition's projection noise for one case, (count, j, i) HU."""
+    parts = []
+    for first in range(0, count, _AT_ONCE):
+        some = min(_AT_ONCE, count - first)
+        parts.append(_dose_noise([case] * some, condition, _seed(f"{case.name} from {first}", condition), views))
+    return np.concatenate(parts)
+
+
+def with_noise(case: Case, noise: npt.NDArray[np.floating[Any]]) -> Noisy:
+    """Return a case under noise (j, i), and what is known of it."""
+    added: Image = np.where(is_padding(case.reference), np.float32(0), noise.astype(np.float32))
+    soft = soft_tissue(case.reference)
+    if not added.any():
+        return Noisy(case.reference, 0.0, None)
+    return Noisy(case.reference + added, float(added[soft].std()), noise_psd(added, soft))
+
+
+def _dose_noise(cases: Sequence[Case], condition: Condition, seed: int, views: int) -> Image:
+    """Return noise made in the projections of slices of one scan.
+
+    The photons are those at which the smooth kernel gives the scan its own noise (a truth: :data:`FULL_DOSE_SD`), so
+    that sharper kernels are noisier, as on a scanner.
+    """
+    pixel = cases[0].pixel
+    settings = LowDose(
+        dose_fraction=condition.dose,
+        photons=_photons(cases, views),
+        kernel=_kernel(condition.kernel, pixel),
+        views=views,
+    )
+    generator = torch.Generator().manual_seed(seed)
+    noise = low_dose_noise(_stack(cases), pixel, settings, generator)
+    if cases[0].truth:
+        noise = noise * math.sqrt(1 / (1 - condition.dose))  # all the noise at this dose, not what full dose lacks
+    return np.asarray(noise.numpy(), np.float32)
+
+
+#: By scan: they take longer to find than the noise takes to make.
+_known_photons: dict[tuple[str, ...], float] = {}
+
+
+def _photons(cases: Sequence[Case], views: int) -> float:
+    """Return the photons at which the smooth kernel gives a scan its own noise."""
+    distinct = list({case.name: case for case in cases}.values())
+    key = (*(case.name for case in distinct), str(views))
+    if key not in _known_photons:
+        pixel = distinct[0].pixel
+        own = FULL_DOSE_SD if distinct[0].truth else math.sqrt(float(np.mean([c.own_sd**2 for c in distinct])))
+        settings = LowDose(dose_fraction=0.25, kernel=_kernel("smooth", pixel), views=views)
+        generator = torch.Generator().manual_seed(0)
+        _known_photons[key] = calibrated(_stack(distinct), pixel, settings, own or FULL_DOSE_SD, generator).photons
+    return _known_photons[key]
+
+
+def _stack(cases: Sequence[Case]) -> torch.Tensor:
+    return torch.from_numpy(np.stack([case.reference for case in cases]))
+
+
+def _seed(name: str, condition: Condition) -> int:
+    return zlib.crc32(f"{name}|{condition.name}".encode())
+
+
+def soft_tissue(reference: Image) -> npt.NDArray[np.bool_]:
+    """Return where soft tissue is; everywhere, when there is hardly any."""
+    soft = (reference > SOFT_TISSUE_HU[0]) & (reference < SOFT_TISSUE_HU[1])
+    return soft if soft.sum() > 1000 else np.ones_like(soft)
+
+
+def noise_psd(noise: Image, where: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Return the power spectrum of noise, (n, n): mean of the periodograms of tiles that lie mostly in ``where``."""
+    n = min(_PSD_TILE, *noise.shape)
+    total, count = np.zeros((n, n)), 0
+    for least in (0.9, 0.5, -1.0):  # -1: anywhere, rather than nowhere
+        for j in range(0, noise.shape[0] - n + 1, n // 2):
+            for i in range(0, noise.shape[1] - n + 1, n // 2):
+                if where[j : j + n, i : i + n].mean() > least:
+                    tile = noise[j : j + n, i : i + n].astype(np.float64)
+                    total += np.abs(np.fft.fft2(tile)) ** 2 / tile.size
+                    count += 1
+        if count:
+            break
+    return total / max(count, 1)
+
+
+def _kernel(name: str, pixel: float) -> Kernel:
+    kernel = KERNELS[name]
+    return dataclasses.replace(kernel, cutoff=kernel.cutoff * _KERNEL_PIXEL_MM / pixel)

@@ -1,0 +1,136 @@
+"""What is compared, behind one face: the input itself, weights files, baseline runs of `fit`, classical peers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from meddenoise.catalogue import find_model
+from meddenoise.denoiser import Denoiser, Precision
+from meddenoise.intensity import from_network, to_network
+from meddenoise.weights import load_network
+from meddenoise_training.benchmark.cases import Image
+from meddenoise_training.benchmark.conditions import Noisy
+from meddenoise_training.networks import read_network
+from meddenoise_training.peers import NoiseKnowledge, Peer, find_peers
+
+Group = Literal["input", "classical", "baseline", "ours"]
+
+#: Strengths at which results of our models are looked at, beside the one asked for.
+STRENGTHS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+#: A network of more GFLOP a slice of 512 x 512 takes seconds.
+_SLOW_GFLOP = 150.0
+
+
+@dataclass(frozen=True)
+class Method:
+    """One column of the tables.
+
+    :param name: in tables and file names.
+    :param group: ``input`` (nothing done), ``classical``, ``baseline`` (a network of others, trained here), ``ours``.
+    :param fingerprint: changes when its results may.
+    :param denoise: from a noisy slice and its pixel in mm to (j, i) float32 HU.
+    :param strengths: at which blends of input and result are measured; only 1 where there is no such choice.
+    :param strength: of them, the one that the tables show.
+    :param network: behind it, and the slices at its entrance; None for what is none.
+    :param slow: takes many seconds a slice: the tasks, which take hundreds of slices, leave it out unless told.
+    """
+
+    name: str
+    group: Group
+    fingerprint: str
+    denoise: Callable[[Noisy, float], Image]
+    strengths: tuple[float, ...] = (1.0,)
+    strength: float = 1.0
+    network: nn.Module | None = None
+    slow: bool = False
+
+    @property
+    def reported(self) -> set[float]:
+        """Return the strengths of which everything is measured: the one asked for, and 1."""
+        return {self.strength, 1.0}
+
+
+def input_itself() -> Method:
+    """Return the method that does nothing: what every figure is compared with."""
+    return Method("input", "input", "1", lambda noisy, pixel: noisy.image)
+
+
+def weights_method(model: str, *, strength: float, precision: Precision = "auto") -> Method:
+    """Return a shipped model or a weights file, applied by the engine.
+
+    :raises WeightsError: when it cannot be used.
+    """
+    chosen = find_model(model)
+    denoiser = Denoiser(model, device="cpu", precision=precision)
+    network = load_network(chosen.path, chosen.sha256).network
+
+    def denoise(noisy: Noisy, pixel: float) -> Image:
+        return np.asarray(denoiser.denoise(noisy.image[np.newaxis])[0], np.float32)
+
+    strengths = tuple(sorted({*STRENGTHS, strength}))
+    fingerprint = f"{denoiser.sha256} {denoiser.precision} {strengths} {strength}"
+    return Method(chosen.name, "ours", fingerprint, denoise, strengths, strength, network)
+
+
+def baseline_method(run: Path) -> Method:
+    """Return the averaged weights of a run of `fit` as a method, named as the folder.
+
+    :raises InputError: when there is no checkpoint in the folder.
+    """
+    network = read_network(run).network
+    slow = network_gflop(network, 512, 512) > _SLOW_GFLOP
+    name = run.resolve().name
+    return Method(name, "baseline", _hash_of_weights(network), _through(network), network=network, slow=slow)
+
+
+def peer_methods(names: Sequence[str] | None, tuned: Path | None, report: Callable[[str], None]) -> list[Method]:
+    """Return classical filters as methods; one that cannot be used here is told in one line and left out.
+
+    :param names: None for all.
+    :param tuned: JSON file of the tuning on validation slices; None for each filter's defaults.
+    """
+    return [_peer_method(peer) for peer in find_peers(names, tuned, report)]
+
+
+def _peer_method(peer: Peer) -> Method:
+    def denoise(noisy: Noisy, pixel: float) -> Image:
+        return np.asarray(peer.denoise(noisy.image, NoiseKnowledge(noisy.sd, noisy.psd, pixel)), np.float32)
+
+    fingerprint = json.dumps([peer.name, peer.settings], sort_keys=True, default=str)
+    return Method(peer.name, "classical", fingerprint, denoise, slow=peer.slow)
+
+
+def network_gflop(network: nn.Module, height: int, width: int) -> float:
+    """Return the GFLOP of one slice, counted by torch: a multiplication and an addition are two."""
+    slices = getattr(getattr(network, "architecture", None), "slices", 1)
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        network(torch.zeros(1, slices, height, width))
+    return float(counter.get_total_flops()) / 1e9
+
+
+def _through(network: nn.Module) -> Callable[[Noisy, float], Image]:
+    def denoise(noisy: Noisy, pixel: float) -> Image:
+        with torch.inference_mode():
+            x = torch.from_numpy(to_network(noisy.image))[None, None]
+            return np.asarray(from_network(network(x)[0, 0].float().numpy()), np.float32)
+
+    return denoise
+
+
+def _hash_of_weights(network: nn.Module) -> str:
+    total = hashlib.sha256()
+    state: dict[str, Any] = network.state_dict()
+    for name, value in state.items():
+        total.update(name.encode() + value.contiguous().numpy().tobytes())
+    return total.hexdigest()

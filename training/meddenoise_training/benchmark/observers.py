@@ -1,0 +1,135 @@
+"""The engine's measures of texture, resolution and detectability, applied to the tasks' images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from meddenoise.errors import InputError
+from meddenoise.metrics import (
+    Interval,
+    TransferFunction,
+    channelised_hotelling,
+    matched_filter,
+    noise_power,
+    task_transfer,
+)
+from meddenoise_training.benchmark.cases import Image
+from meddenoise_training.benchmark.phantoms import LESIONS, Disc
+
+_NORMAL_95 = 1.96
+#: Of a disc's transfer function so much is kept, cycles/mm.
+_HIGHEST_FREQUENCY = 0.9
+
+
+def contrast_transfer(
+    before: npt.NDArray[np.float64], after: npt.NDArray[np.float64], discs: Sequence[Disc], radius: float, pixel: float
+) -> dict[str, Any]:
+    """Measure the task transfer function by contrast, before and after.
+
+    :param before: (batches, j, i), HU: means over some realisations each; ``after``: of the same denoised.
+    :param radius: pixels.
+    :returns: by contrast ``f50`` and ``f50_input`` (cycles/mm), ``ratio`` of both with its 95 % interval (jackknife
+        over the batches; None where a function stays above a half), ``frequency`` and ``ttf`` of the result.
+    """
+    found = {}
+    for contrast in sorted({disc.contrast for disc in discs}):
+        these = [disc for disc in discs if disc.contrast == contrast]
+        own, base = (_function(images.mean(axis=0), these, radius, pixel) for images in (after, before))
+        kept = own.frequency < _HIGHEST_FREQUENCY
+        found[f"{contrast:g}"] = {
+            "f50": own.f50 if np.isfinite(own.f50) else None,
+            "f50_input": base.f50 if np.isfinite(base.f50) else None,
+            "ratio": _ratio(before, after, these, radius, pixel),
+            "frequency": _rounded(own.frequency[kept][::4]),
+            "ttf": _rounded(own.value[kept][::4]),
+        }
+    return found
+
+
+def texture(rois: Image, pixel: float) -> dict[str, Any]:
+    """Return the NPS of uniform regions: ``frequency`` and ``mean_frequency`` in cycles/pixel, ``nps``, ``sd`` (HU)."""
+    found = noise_power(rois, (pixel, pixel))
+    return {
+        "frequency": _rounded(found.frequency * pixel),
+        "nps": _rounded(found.profile),
+        "mean_frequency": found.per_pixel(found.mean_frequency),
+        "sd": float(np.sqrt(found.variance)),
+    }
+
+
+def lesion_figures(rois: Image, kinds: Sequence[int | None], pixel: float) -> dict[str, Any]:
+    """Return by lesion what ``cho`` and ``npw`` achieve: d', AUC with its interval, number of regions.
+
+    Where there are too few regions for an observer it is None.
+    """
+    number = np.array([-1 if kind is None else kind for kind in kinds])
+    absent = rois[number == -1]
+    found: dict[str, Any] = {}
+    for kind, lesion in enumerate(LESIONS):
+        present, diameter = rois[number == kind], lesion.diameter / pixel
+        found[lesion.name] = {}
+        for name, observer in (("cho", channelised_hotelling), ("npw", matched_filter)):
+            try:
+                seen = observer(present, absent, diameter=diameter)
+            except InputError:
+                found[lesion.name][name] = None
+                continue
+            found[lesion.name][name] = {
+                "auc": [seen.auc.value, seen.auc.low, seen.auc.high],
+                "detectability": seen.detectability.value,
+                "regions": [len(present), len(absent)],
+            }
+    return found
+
+
+def auc_difference(own: dict[str, Any], other: dict[str, Any]) -> Interval:
+    """Return how much larger an AUC is than another's, with an interval as if both were independent.
+
+    They are not: the noise is the same, so that the true interval is narrower.
+    """
+    (value, low, high), (base, base_low, base_high) = own["auc"], other["auc"]
+    difference = value - base
+    below, above = np.hypot(value - low, base_high - base), np.hypot(high - value, base - base_low)
+    return Interval(difference, difference - float(below), difference + float(above))
+
+
+def shown(interval: Interval, shape: str) -> str:
+    """Return an interval as text, ``value [low, high]``."""
+    return f"{shape.format(interval.value)} [{shape.format(interval.low)}, {shape.format(interval.high)}]"
+
+
+def _function(image: npt.NDArray[np.float64], discs: Sequence[Disc], radius: float, pixel: float) -> TransferFunction:
+    """Return the transfer function of discs of one contrast, laid over each other: all lie alike on the pixel grid."""
+    half = int(np.ceil(2 * radius)) + 2
+    corners = [(int(j) - half, int(i) - half) for j, i in (disc.centre for disc in discs)]
+    patch = np.mean([image[j : j + 2 * half + 1, i : i + 2 * half + 1] for j, i in corners], axis=0)
+    centre = (discs[0].centre[0] - corners[0][0], discs[0].centre[1] - corners[0][1])
+    return task_transfer(patch, pixel, radius=radius * pixel, centre=centre, margin=radius * pixel / 2)
+
+
+def _ratio(
+    before: npt.NDArray[np.float64], after: npt.NDArray[np.float64], discs: Sequence[Disc], radius: float, pixel: float
+) -> list[float] | None:
+    """Return the ratio of both f50 with its interval: a jackknife over the batches."""
+
+    def ratio(batches: Sequence[int]) -> float:
+        own, base = (
+            _function(images[list(batches)].mean(axis=0), discs, radius, pixel).f50 for images in (after, before)
+        )
+        return own / base
+
+    every = range(len(before))
+    whole = ratio(every)
+    left = [ratio([k for k in every if k != out]) for out in every] if len(before) > 1 else [whole]
+    if not np.isfinite([whole, *left]).all():
+        return None
+    half = _NORMAL_95 * float(np.sqrt((len(left) - 1) * np.var(left)))
+    return [whole, whole - half, whole + half]
+
+
+def _rounded(values: npt.NDArray[np.float64]) -> list[float]:
+    return [float(f"{v:.5g}") for v in values]

@@ -1,0 +1,337 @@
+"""``BENCHMARK.md``: what was measured on what, in tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meddenoise.metrics import Interval
+from meddenoise_training.benchmark.conditions import CONDITIONS
+from meddenoise_training.benchmark.evaluation import ceiling_db
+from meddenoise_training.benchmark.images import strength_name
+from meddenoise_training.benchmark.methods import Method
+from meddenoise_training.benchmark.observers import shown
+from meddenoise_training.benchmark.store import write_beside
+from meddenoise_training.benchmark.summary import Source, removed_share
+from meddenoise_training.benchmark.targets import QUARTER, Measured, figures_to_reach
+
+REPORT_NAME = "BENCHMARK.md"
+_REACHED = ("figure", "target", "patients", "truth")
+_GROUP_TITLES = {"input": "input", "classical": "classical", "baseline": "network", "ours": "**ours**"}
+_SOURCES = {
+    "patients": "Test patients (the reference is a scan with noise of its own)",
+    "truth": "Numerical abdomens (the reference is the truth)",
+}
+
+
+def write_report(
+    out: Path, result: dict[str, Any], methods: Sequence[Method], pictures: Sequence[str]
+) -> dict[str, Any]:
+    """Write the page.
+
+    :param result: as ``benchmark.json`` has it.
+    :param pictures: file names beside the page, in order.
+    :returns: the tables of the figures to reach, by model.
+    """
+    measured = Measured(
+        Source(result["images"]["patients"], methods),
+        Source(result["images"]["truth"], methods),
+        result["tasks"],
+        list(methods),
+    )
+    reached = {m.name: [asdict(row) for row in figures_to_reach(m, measured)] for m in methods if m.group == "ours"}
+    lines = [
+        *_head(result),
+        *_reached(reached),
+        *_images("patients", measured.patients),
+        *_images("truth", measured.truth),
+        *_bias(measured, methods),
+        *_noisy_scans(result["noisy_scans"], methods),
+        *_tasks(result["tasks"], methods),
+        *_strengths(measured, result["tasks"], methods),
+        *_costs(result["methods"]),
+        *_pictures(pictures),
+    ]
+    write_beside(out / REPORT_NAME, lambda path: path.write_text("\n".join(lines) + "\n", "utf-8"))
+    return reached
+
+
+def _head(result: dict[str, Any]) -> list[str]:
+    plan, cases = result["plan"], result["cases"]
+    patients = len({c["patient"] for c in cases["patients"]})
+    own = [c["own_sd"] for c in cases["patients"]]
+    effort = plan["effort"]
+    return [
+        "# Benchmark",
+        "",
+        "Research use only, not for diagnosis. Made by `meddenoise-train benchmark`; every figure by slice is in "
+        "`benchmark.json`.",
+        "",
+        f"- **Slices**: {len(cases['patients'])} of {patients} patients of the split `{plan['split']}` (up to "
+        f"{plan['slices']} of each, from the cleaner half; noise of their own {min(own):.0f} to {max(own):.0f} HU), "
+        f"{len(cases['truth'])} of as many numerical abdomens, "
+        f"{len(cases['noisy scans'])} very noisy scans as they are.",
+        "- **Noise**: white; or made in the projections of each slice (parallel beam, from the reconstructed slice, "
+        f"{plan['views']} views) with a smooth kernel (mean frequency 0.20 cycles/pixel), a sharp one (0.32) at "
+        "the same photons, and one that no training draws (Ram-Lak, cut off). Patients get what the dose lacks beyond "
+        "their own noise, abdomens all the noise of that dose (12 HU at full dose).",
+        "- **Known to the peers**: the SD of the noise added to each slice (soft tissue) and, where they use it, its "
+        "power spectrum. Ours is told nothing.",
+        "- **Figures**: RMSE in HU within the body; PSNR and SSIM in the window C50/W400 over the slice; VIF as "
+        "ldct-benchmark has it. Each is the mean over patients of their slices' mean; intervals are 95 %, "
+        f"bootstrap over patients ({patients} of them; of fewer than ten they are too narrow).",
+        "- **Ceiling**: against a patient's own full-dose slice even a perfectly clean image gains only "
+        "10 log10(1/a - 1) dB in PSNR at dose fraction a: 0 dB at 50 %, 4.8 at 25 %, 9.5 at 10 % "
+        "(and 10 log10(1/a) if it kept exactly the reference's noise). Truth has no ceiling.",
+        "- **Tasks** at a quarter of the dose, smooth kernel: "
+        f"transfer function from {effort['discs']} images of discs, "
+        f"lesions in {effort['uniform']} images of a cylinder and {effort['patient']} of each patient slice.",
+        f"- **Software**: {', '.join(f'{k} {v}' for k, v in result['software'].items())}.",
+        *(f"- Left out: {line}" for line in result["left_out"]),
+        "",
+    ]
+
+
+def _reached(reached: dict[str, list[dict[str, Any]]]) -> list[str]:
+    lines = []
+    signs = {True: "yes", False: "**no**", None: "-"}
+    for name, rows in reached.items():
+        lines += [
+            f"## Figures to reach: {name}",
+            "",
+            "| figure | target | test patients | truth, phantom | reached |",
+            "|---|---|---|---|---|",
+            *("| " + " | ".join([*(_cell(r[key]) for key in _REACHED), signs[r["reached"]]]) + " |" for r in rows),
+            "",
+        ]
+    return lines
+
+
+def _images(name: str, source: Source) -> list[str]:
+    if not source.table:
+        return []
+    lines = [f"## {_SOURCES[name]}", ""]
+    conditions = [c for c in CONDITIONS if c.name in source.table]
+    for title, figure, shape in (
+        ("RMSE in the body, HU", "rmse_body", "{:.2f}"),
+        ("PSNR, dB, C50/W400", "psnr", "{:.2f}"),
+        ("SSIM, C50/W400", "ssim", "{:.4f}"),
+        ("VIF", "vif", "{:.3f}"),
+        ("SD removed", removed_share, "{:.0%}"),
+    ):
+        rows = [
+            [m.name, *(_shown(source.mean(c.name, m.name, figure), shape) for c in conditions)] for m in source.methods
+        ]
+        lines += [f"### {title}", "", *_table(["method", *(c.name for c in conditions)], rows), ""]
+    if name == "patients":
+        gains = [_shown(ceiling_db(c.dose), "{:+.1f}") for c in conditions]
+        lines += [
+            "A perfectly clean image would gain over the input, dB: "
+            + ", ".join(f"{c.name} {gain}" for c, gain in zip(conditions, gains, strict=True) if c.dose < 1)
+            + ".",
+            "",
+        ]
+    return lines
+
+
+def _bias(measured: Measured, methods: Sequence[Method]) -> list[str]:
+    lines = []
+    for title, source in (
+        ("numerical abdomens", measured.truth),
+        ("test patients, by HU of the smoothed slice", measured.patients),
+    ):
+        conditions = [c.name for c in CONDITIONS if c.name in source.table]
+        found = {m.name: source.tissues(conditions, m.name) for m in methods}
+        tissues = list(dict.fromkeys(t for by in found.values() for t in by))
+        rows = [[name, *(_shown(by.get(t), "{:+.2f}") for t in tissues)] for name, by in found.items()]
+        lines += [
+            f"## HU bias by tissue, {title}",
+            "",
+            "Mean of result less reference, HU; of all conditions the one furthest from 0.",
+            "",
+            *_table(["method", *tissues], rows),
+            "",
+        ]
+    return lines
+
+
+def _noisy_scans(noisy: dict[str, Any], methods: Sequence[Method]) -> list[str]:
+    rows = []
+    for m in methods:
+        found = [row["strengths"][strength_name(m.strength)] for row in noisy.get(m.name, [])]
+        shares = [s for s in map(removed_share, found) if s is not None]
+        before = [f["sd_before"] for f in found if f["sd_before"] is not None]
+        structure = [f["structure"] for f in found if f["structure"] is not None]
+        rows.append(
+            [
+                m.name,
+                _mean(before, "{:.1f}"),
+                _mean(shares, "{:.0%}"),
+                _mean(structure, "{:.3f}"),
+                _mean([f["pattern"] for f in found], "{:.3f}"),
+            ]
+        )
+    return [
+        "## Really noisy scans, as they are",
+        "",
+        "No reference: the blind noise estimate before and after, and whether what was removed shows anatomy "
+        "(its correlation with the edges of the image; 0: nothing but noise was removed).",
+        "",
+        *_table(["method", "SD before, HU", "SD removed", "residual structure", "periodic pattern, HU"], rows),
+        "",
+    ]
+
+
+def _tasks(tasks: dict[str, Any], methods: Sequence[Method]) -> list[str]:
+    done = [m for m in methods if m.name in tasks["discs"]]
+    if not done:
+        return []
+    base = tasks["uniform"]["input"]["1"]["texture"] if "input" in tasks["uniform"] else None
+    texture_rows = []
+    for m in done:
+        own = tasks["uniform"][m.name][strength_name(m.strength)]["texture"]
+        discs = tasks["discs"][m.name][strength_name(m.strength)]
+        texture_rows.append(
+            [
+                m.name,
+                f"{own['sd']:.1f}",
+                "-" if base is None else f"{1 - own['sd'] / base['sd']:.0%}",
+                f"{own['mean_frequency']:.3f}",
+                "-" if base is None else f"{own['mean_frequency'] / base['mean_frequency'] - 1:+.1%}",
+                *(_ratio(discs.get(c)) for c in ("30", "100", "900")),
+            ]
+        )
+    lines = [
+        "## Texture and resolution, quarter dose, smooth kernel",
+        "",
+        "NPS (AAPM TG-233) in uniform tissue, its 1-D mean frequency in cycles/pixel; the frequency where the transfer "
+        "function of discs falls to 50 %, as a ratio to the input's measured on the same images (95 % interval).",
+        "",
+        *_table(
+            ["method", "SD, HU", "removed", "mean frequency", "shift", "TTF50, 30 HU", "100 HU", "900 HU"], texture_rows
+        ),
+        "",
+    ]
+    for background, title in (("uniform", "uniform background"), ("patient", "patients' soft tissue")):
+        parts = tasks[background]
+        present = [m for m in methods if m.name in parts]
+        if not present:
+            continue
+        lesions = list(parts[present[0].name][strength_name(present[0].strength)]["lesions"])
+        for observer, name in (("cho", "Laguerre-Gauss CHO"), ("npw", "NPW")):
+            rows = [
+                [m.name, *(_auc(parts[m.name][strength_name(m.strength)]["lesions"][le][observer]) for le in lesions)]
+                for m in present
+            ]
+            lines += [f"## Detectability, {title}: AUC of the {name}", "", *_table(["method", *lesions], rows), ""]
+    return lines
+
+
+def _strengths(measured: Measured, tasks: dict[str, Any], methods: Sequence[Method]) -> list[str]:
+    """Return for each model of ours what its strength trades: by this the default is chosen."""
+    lines = []
+    for m in methods:
+        if m.group != "ours":
+            continue
+        rows = []
+        for s in m.strengths:
+            key = strength_name(s)
+            row = [key]
+            for source in (measured.patients, measured.truth):
+                row += [
+                    _shown(source.mean(QUARTER, m.name, "rmse_body", s), "{:.2f}"),
+                    _shown(source.mean(QUARTER, m.name, "psnr", s), "{:.2f}"),
+                ]
+            reduction = measured.truth.sd_reduction(measured.truth.conditions_named(QUARTER), m.name, s)
+            row.append("-" if reduction is None else f"{reduction.value:.0%}")
+            uniform = tasks["uniform"].get(m.name, {}).get(key)
+            base = tasks["uniform"].get("input", {}).get("1")
+            if uniform is not None and base is not None:
+                shift = uniform["texture"]["mean_frequency"] / base["texture"]["mean_frequency"] - 1
+                row += [f"{shift:+.1%}", _ratio(tasks["discs"][m.name][key].get("30"))]
+            else:
+                row += ["-", "-"]
+            for background in ("uniform", "patient"):
+                part = tasks[background].get(m.name, {}).get(key)
+                seen = [v["cho"]["auc"][0] for v in part["lesions"].values() if v["cho"] is not None] if part else []
+                row.append(_mean(seen, "{:.3f}"))
+            rows.append(row)
+        lines += [
+            f"## Strength: {m.name}, quarter dose, smooth kernel",
+            "",
+            *_table(
+                [
+                    "strength",
+                    "RMSE patients",
+                    "PSNR patients",
+                    "RMSE truth",
+                    "PSNR truth",
+                    "SD removed (truth)",
+                    "NPS shift",
+                    "TTF50, 30 HU",
+                    "CHO AUC uniform",
+                    "CHO AUC patients",
+                ],
+                rows,
+            ),
+            "",
+        ]
+    return lines
+
+
+def _costs(methods: list[dict[str, Any]]) -> list[str]:
+    nlm = next((m["milliseconds"] for m in methods if m["name"] == "non-local means"), None)
+    rows = [
+        [
+            m["name"],
+            _GROUP_TITLES[m["group"]],
+            "-" if m["parameters"] is None else f"{m['parameters'] / 1e6:.3f} M",
+            _shown(m["gflop"], "{:.1f}"),
+            f"{m['milliseconds']:.0f}",
+            "-" if nlm is None else f"{m['milliseconds'] / nlm:.2f}",
+        ]
+        for m in methods
+    ]
+    return [
+        "## Cost of a slice",
+        "",
+        "Timed one after the other in one run on the same slice, on the processor; only the ratios carry over.",
+        "",
+        *_table(["method", "kind", "parameters", "GFLOP", "ms", "of non-local means"], rows),
+        "",
+    ]
+
+
+def _pictures(pictures: Iterable[str]) -> list[str]:
+    return ["## Pictures", "", *(f"![{name}]({name})\n" for name in pictures)]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(map(_cell, cells)) + " |"
+
+    return [line(head), "|" + "---|" * len(head), *map(line, rows)]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "/")
+
+
+def _shown(value: float | None, shape: str) -> str:
+    return "-" if value is None else shape.format(value)
+
+
+def _mean(values: Sequence[float], shape: str) -> str:
+    return _shown(float(np.mean(values)) if len(values) else None, shape)
+
+
+def _ratio(found: dict[str, Any] | None) -> str:
+    return "-" if found is None or found["ratio"] is None else shown(Interval(*found["ratio"]), "{:.3f}")
+
+
+def _auc(found: dict[str, Any] | None) -> str:
+    return "-" if found is None else shown(Interval(*found["auc"]), "{:.3f}")

@@ -1,0 +1,167 @@
+"""What a method does to texture, resolution and detectability, at a quarter of the dose."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from meddenoise_training.benchmark.cases import Case, Image
+from meddenoise_training.benchmark.conditions import CONDITIONS, Noisy, noise_realisations, with_noise
+from meddenoise_training.benchmark.images import Report, strength_name
+from meddenoise_training.benchmark.methods import Method
+from meddenoise_training.benchmark.observers import contrast_transfer, lesion_figures, texture
+from meddenoise_training.benchmark.phantoms import (
+    DISC_RADIUS_MM,
+    PIXEL_MM,
+    Place,
+    disc_phantom,
+    lay_lesions,
+    patient_places,
+    regions,
+    tile_places,
+    uniform_case,
+)
+from meddenoise_training.benchmark.store import Store
+
+Part = dict[str, Any]
+
+#: Quarter dose, smooth kernel: where most abdomens are read.
+CONDITION = next(c for c in CONDITIONS if c.name == "dose 25 % smooth")
+#: The mean over realisations is taken in so many batches, whose scatter gives the interval of the TTF.
+_BATCHES = 5
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many noisy images the tasks take.
+
+    :param discs: images of the discs.
+    :param uniform: images of lesions in uniform tissue, 16 places each.
+    :param patient: images of lesions in each patient slice, 4 to 16 places each.
+    """
+
+    discs: int = 40
+    uniform: int = 100
+    patient: int = 10
+
+
+def measure_tasks(
+    cases: Sequence[Case],
+    methods: Sequence[Method],
+    store: Store,
+    report: Report,
+    *,
+    effort: Effort,
+    views: int,
+) -> dict[str, dict[str, Part]]:
+    """Return for ``discs``, ``uniform`` and ``patient`` what each method does, by method name.
+
+    :param cases: patient slices into which lesions are laid.
+    """
+    cylinder = uniform_case()
+    pool = _Pool(cylinder, max(effort.discs, effort.uniform), store, views)
+    with_places = [(case, places) for case in cases if (places := patient_places(case))]
+    pools = [(case, places, _Pool(case, effort.patient, store, views)) for case, places in with_places]
+
+    def uniform_images() -> Iterator[_Laid]:
+        return _laid(cylinder, tile_places(), pool, effort.uniform)
+
+    def patient_images() -> Iterator[_Laid]:
+        for case, places, own in pools:
+            yield from _laid(case, places, own, effort.patient)
+
+    found: dict[str, dict[str, Part]] = {"discs": {}, "uniform": {}, "patient": {}}
+    for method in methods:
+        key = (method.name, method.fingerprint)
+        found["discs"][method.name] = store.part("discs", *key, partial(_discs, method, pool, effort))
+        uniform = partial(_lesions, method, uniform_images, report, uniform=True)
+        found["uniform"][method.name] = store.part("uniform", *key, uniform)
+        if pools:
+            patient = partial(_lesions, method, patient_images, report, uniform=False)
+            found["patient"][method.name] = store.part("patient", *key, patient)
+    if not pools:
+        report("No patient slice has room for lesions in its soft tissue: detectability in uniform tissue only.")
+    return found
+
+
+class _Pool:
+    """Noise of one background, made when it is asked for first, kept on disk."""
+
+    def __init__(self, case: Case, count: int, store: Store, views: int) -> None:
+        self.case = case
+        self._make = partial(noise_realisations, case, CONDITION, count, views=views)
+        self._store = store
+        self._noise: npt.NDArray[np.float16] | None = None
+
+    def __getitem__(self, number: int) -> Image:
+        if self._noise is None:
+            self._noise = self._store.array(f"tasks {self.case.name}", self._make)
+        return np.asarray(self._noise[number], np.float32)
+
+
+@dataclass(frozen=True)
+class _Laid:
+    """An image with lesions: what lies where, the noisy image with it, the pixel in mm."""
+
+    places: list[Place]
+    laid: list[int | None]
+    noisy: Noisy
+    pixel: float
+
+
+def _laid(case: Case, places: list[Place], pool: _Pool, count: int) -> Iterator[_Laid]:
+    for number in range(count):
+        rng = np.random.default_rng([zlib.crc32(case.name.encode()), number])
+        clean, laid = lay_lesions(case.reference, places, case.pixel, rng)
+        known = with_noise(case, pool[number])
+        yield _Laid(places, laid, Noisy(clean + (known.image - case.reference), known.sd, known.psd), case.pixel)
+
+
+def _discs(method: Method, pool: _Pool, effort: Effort) -> Part:
+    """Return by strength and contrast the transfer function of the mean image: the mean is linear in strength."""
+    image, discs = disc_phantom()
+    batches = min(_BATCHES, effort.discs)
+    noisy_sum = np.zeros((batches, *image.shape))
+    result_sum, counts = np.zeros_like(noisy_sum), np.zeros(batches)
+    for number in range(effort.discs):
+        known = with_noise(pool.case, pool[number])
+        noisy = Noisy(image + (known.image - pool.case.reference), known.sd, known.psd)
+        noisy_sum[number % batches] += noisy.image
+        result_sum[number % batches] += method.denoise(noisy, pool.case.pixel)
+        counts[number % batches] += 1
+    before, after = (total / counts[:, None, None] for total in (noisy_sum, result_sum))
+    radius = DISC_RADIUS_MM / PIXEL_MM
+    return {
+        strength_name(s): contrast_transfer(before, before + s * (after - before), discs, radius, pool.case.pixel)
+        for s in method.strengths
+    }
+
+
+def _lesions(method: Method, images: Callable[[], Iterator[_Laid]], report: Report, *, uniform: bool) -> Part:
+    """Return by strength detectability, and texture where the background is uniform, from the regions of all places."""
+    before: list[Image] = []
+    after: list[Image] = []
+    kinds: list[int | None] = []
+    pixels: list[float] = []
+    for image in images():
+        result = method.denoise(image.noisy, image.pixel)
+        before += [r.copy() for r in regions(image.noisy.image, image.places)]
+        after += [r.copy() for r in regions(result, image.places)]
+        kinds += image.laid
+        pixels += [image.pixel] * len(image.places)
+    report(f"tasks: {method.name}, {len(kinds)} regions")
+    noisy, denoised = np.stack(before), np.stack(after)
+    pixel = float(np.mean(pixels))
+    part: Part = {}
+    for s in method.strengths:
+        shown = denoised if s == 1 else noisy + np.float32(s) * (denoised - noisy)
+        part[strength_name(s)] = {"lesions": lesion_figures(shown, kinds, pixel)}
+        if uniform:
+            part[strength_name(s)]["texture"] = texture(shown[[kind is None for kind in kinds]], pixel)
+    return part

@@ -1,0 +1,222 @@
+"""The benchmark: its figures are right, nothing finished is computed twice, the report holds what was measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from meddenoise.metrics import Interval
+from meddenoise.model_card import Architecture, ModelCard
+from meddenoise.network import seeded_network
+from meddenoise.weights import save_weights
+from meddenoise_training.benchmark.cases import Case, patient_cases, truth_cases
+from meddenoise_training.benchmark.conditions import CONDITIONS, condition_noise, with_noise
+from meddenoise_training.benchmark.evaluation import figures, pattern, vif
+from meddenoise_training.benchmark.methods import Method, input_itself, peer_methods, weights_method
+from meddenoise_training.benchmark.observers import contrast_transfer
+from meddenoise_training.benchmark.phantoms import DISC_RADIUS_MM, LESIONS, PIXEL_MM, disc_phantom, lay_lesions
+from meddenoise_training.benchmark.run import Plan, run_benchmark
+from meddenoise_training.benchmark.store import Store
+from meddenoise_training.benchmark.summary import Source
+from meddenoise_training.benchmark.tasks import Effort
+
+SMALL = Plan(
+    slices=1,
+    bodies=(1,),
+    size=96,
+    conditions=("white 25", "dose 25 % smooth", "none"),
+    noisy_scans=1,
+    effort=Effort(discs=2, uniform=2, patient=1),
+    views=24,
+)
+
+
+@pytest.fixture(scope="module")
+def truth() -> Case:
+    return truth_cases(1, size=256, seeds=(1,))[0]
+
+
+def named(name: str):
+    return next(c for c in CONDITIONS if c.name == name)
+
+
+def test_doing_nothing_leaves_exactly_the_noise(truth):
+    noise = condition_noise([truth], named("white 25"))[0]
+    noisy = with_noise(truth, noise)
+    found = figures(truth, noisy, noisy.image)
+    assert found["rmse"] == pytest.approx(float(np.sqrt(np.mean(noise.astype(np.float64) ** 2))), rel=1e-5)
+    assert found["sd_after"] == found["sd_before"] == pytest.approx(25, rel=0.05)
+    assert found["pattern"] == 0
+    assert noisy.sd == pytest.approx(25, rel=0.03)
+    assert noisy.psd is not None
+    assert noisy.psd.mean() == pytest.approx(25**2, rel=0.05)
+
+
+def test_the_truth_itself_is_perfect(truth):
+    noisy = with_noise(truth, condition_noise([truth], named("white 25"))[0])
+    found = figures(truth, noisy, truth.reference)
+    assert (found["rmse"], found["psnr"], found["ssim"], found["sd_after"]) == (0, None, pytest.approx(1), 0)
+    assert found["vif"] == pytest.approx(1)
+    assert set(found["bias"]) >= {"liver", "fat", "air", "muscle"}
+    assert all(value == 0 for value in found["bias"].values())
+
+
+def test_bias_is_told_with_its_sign(truth):
+    noisy = with_noise(truth, condition_noise([truth], named("white 25"))[0])
+    found = figures(truth, noisy, truth.reference + 1.5, full=False)
+    assert found["bias"]["liver"] == pytest.approx(1.5, abs=1e-4)
+    assert found["sd_after"] == pytest.approx(0, abs=1e-4)  # a bias is no noise
+
+
+def test_a_checkerboard_is_seen_and_noise_is_none():
+    noise = np.random.default_rng(0).normal(0, 20, (256, 256)).astype(np.float32)
+    board = 0.5 * (np.indices(noise.shape).sum(0) % 2).astype(np.float32)
+    everywhere = np.ones(noise.shape, bool)
+    assert pattern(noise, everywhere) < 0.2
+    assert pattern(board, everywhere) == pytest.approx(0.25 * math.sqrt(4 / 3), rel=0.01)
+
+
+def test_dose_noise_has_the_strength_and_texture_of_its_name():
+    case = truth_cases(1, size=192, seeds=(1,))[0]
+    smooth, tenth, sharp = (
+        with_noise(case, condition_noise([case], named(f"dose {name}"), views=90)[0])
+        for name in ("25 % smooth", "10 % smooth", "25 % sharp")
+    )
+    assert smooth.sd == pytest.approx(24, rel=0.1)  # 12 HU at full dose
+    assert tenth.sd == pytest.approx(12 * math.sqrt(10), rel=0.1)
+    assert sharp.sd > 2 * smooth.sd
+    assert mean_frequency(smooth.psd) == pytest.approx(0.20, abs=0.015)
+    assert mean_frequency(sharp.psd) == pytest.approx(0.32, abs=0.015)
+
+
+def test_patients_get_only_what_the_dose_lacks(truth):
+    patient = dataclasses.replace(truth, name="patient", own_sd=12.0, truth=False)
+    noisy = with_noise(patient, condition_noise([patient], named("dose 25 % smooth"), views=90)[0])
+    assert noisy.sd == pytest.approx(12 * math.sqrt(3), rel=0.1)
+
+
+def test_vif_falls_with_noise_and_ignores_what_is_clipped(truth):
+    noisy = truth.reference + np.random.default_rng(0).normal(0, 20, truth.reference.shape).astype(np.float32)
+    assert 0.1 < vif(truth.reference, noisy) < 0.9
+    low = np.where(truth.reference < -1000, np.float32(-2000), truth.reference)
+    assert vif(truth.reference, low) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("sd_pixels", [0.0, 1.0])
+def test_a_known_blur_gives_the_transfer_function_it_must(sd_pixels):
+    """Its edges have a Gaussian blur of 0.65 pixels; blurs add as their squares; f50 = sqrt(ln 2 / 2) / (pi s)."""
+    image, discs = disc_phantom()
+    before = np.stack([image, image]).astype(np.float64)
+    after = ndimage.gaussian_filter(before, (0, sd_pixels, sd_pixels))
+    found = contrast_transfer(before, after, discs, DISC_RADIUS_MM / PIXEL_MM, PIXEL_MM)
+    assert set(found) == {"30", "100", "900"}
+    expected = 0.65 / math.hypot(0.65, sd_pixels)
+    for value in found.values():
+        assert value["ratio"][0] == pytest.approx(expected, rel=0.04)
+    f50 = math.sqrt(math.log(2) / 2) / (math.pi * 0.65 * PIXEL_MM)
+    assert found["900"]["f50_input"] == pytest.approx(f50, rel=0.05)
+
+
+def test_every_lesion_is_laid_equally_often():
+    rng = np.random.default_rng(0)
+    places = [(30 + 44 * j, 30 + 44 * i) for j in range(4) for i in range(4)]
+    image, laid = lay_lesions(np.zeros((200, 200), np.float32), places, PIXEL_MM, rng)
+    assert sorted(laid, key=str) == sorted([*range(6), *range(6), None, None, None, None], key=str)
+    for place, kind in zip(places, laid, strict=True):
+        contrast = 0 if kind is None else LESIONS[kind].contrast
+        assert image[place] == pytest.approx(contrast, rel=0.02)
+
+
+def mean_frequency(psd) -> float:
+    n = len(psd)
+    radial = np.hypot(*np.meshgrid(np.fft.fftfreq(n), np.fft.fftfreq(n)))
+    ring = (radial * n + 0.5).astype(int).ravel()
+    profile = (np.bincount(ring, psd.ravel()) / np.bincount(ring))[: n // 2 + 1]
+    return float(np.sum(np.arange(n // 2 + 1) / n * profile) / np.sum(profile))
+
+
+@pytest.fixture
+def weights(tmp_path):
+    architecture = Architecture("residual-autoencoder", widths=(4, 8), blocks=1)
+    path = tmp_path / "tiny.safetensors"
+    card = ModelCard("tiny", "Tiny", "1", architecture, 1000.0, "For tests.", "none", "2026-01-01")
+    save_weights(path, seeded_network(architecture, 0), card)
+    return path
+
+
+def methods_of(weights) -> list[Method]:
+    peers = peer_methods(["non-local means", "total variation"], None, print)
+    return [input_itself(), *peers, weights_method(str(weights), strength=0.8, precision="float32")]
+
+
+def test_a_whole_run_and_a_second_one_that_computes_nothing(prepared, tmp_path, weights, monkeypatch):
+    out = tmp_path / "out"
+    methods = methods_of(weights)
+    first = run_benchmark(prepared, out, methods, SMALL, left_out=["X: not here."], report=lambda _: None)
+    read = json.loads((out / "benchmark.json").read_text("utf-8"))
+    assert {m["name"] for m in read["methods"]} == {"input", "non-local means", "total variation", "tiny"}
+    page = (out / "BENCHMARK.md").read_text("utf-8")
+    for text in ("Figures to reach: tiny", "non-local means", "Left out: X: not here.", "Strength: tiny"):
+        assert text in page
+    assert sorted(p.name for p in out.glob("*.png")) == sorted(
+        line.split("(")[1].rstrip(")") for line in page.splitlines() if line.startswith("![")
+    )
+    assert not list(out.rglob(".*.part"))
+    computed = []
+    monkeypatch.setattr(Store, "part", counting(Store.part, computed))
+    second = run_benchmark(prepared, out, methods, SMALL, report=lambda _: None)
+    assert computed == []
+    assert second["images"] == first["images"]
+    assert second["tasks"] == first["tasks"]
+    other = [input_itself(), dataclasses.replace(methods[1], fingerprint="tuned anew")]
+    run_benchmark(prepared, out, other, SMALL, report=lambda _: None)
+    assert {method for _, method in computed} == {"non-local means"}
+
+
+def counting(part, computed):
+    def wrapped(self, condition, method, fingerprint, compute):
+        def counted():
+            computed.append((condition, method))
+            return compute()
+
+        return part(self, condition, method, fingerprint, counted)
+
+    return wrapped
+
+
+def test_input_in_a_run_is_as_noisy_as_told(prepared, tmp_path):
+    result = run_benchmark(prepared, tmp_path, [input_itself()], SMALL, report=lambda _: None)
+    source = Source(result["images"]["truth"], [input_itself()])
+    assert source.mean("white 25", "input", "rmse") == pytest.approx(25, rel=0.02)
+    assert source.mean("none", "input", "rmse") == 0
+    assert source.sd_reduction(["white 25"], "input") == Interval(0, 0, 0)
+    texture = result["tasks"]["uniform"]["input"]["1"]["texture"]
+    assert texture["mean_frequency"] == pytest.approx(0.2, abs=0.03)
+    assert result["tasks"]["discs"]["input"]["1"]["900"]["ratio"][0] == 1
+
+
+def test_cases_are_those_asked_for(prepared):
+    cases = patient_cases(prepared, "test", 2)
+    assert len(cases) == 2
+    assert len({c.patient for c in cases}) == 1
+    assert all(not c.truth and c.own_sd > 0 for c in cases)
+
+
+def test_differences_are_paired_by_patient():
+    """Of two patients one is much noisier; the gain is 1 dB for both, so its interval has no width."""
+    rows = {
+        name: [{"patient": p, "strengths": {"1": {"psnr": base + gain}}} for p, base in (("a", 20.0), ("b", 40.0))]
+        for name, gain in (("input", 0.0), ("weak", 1.0), ("strong", 2.0), ("own", 3.0))
+    }
+    groups = {"input": "input", "weak": "classical", "strong": "classical", "own": "ours"}
+    methods = [dataclasses.replace(input_itself(), name=n, group=g) for n, g in groups.items()]
+    source = Source({"white 25": rows}, methods)
+    assert source.above_best(["white 25"], "own", "classical") == Interval(1, 1, 1)
+    assert source.above(["white 25"], "own", "input") == Interval(3, 3, 3)
+    assert source.best("white 25", "classical") == "strong"
+    assert source.above_best(["white 25"], "own", "baseline") is None
