@@ -105,6 +105,26 @@ def _bank(
     _line(f"{prepared}: {realisations} realisations of low-dose noise for each of {slices} slices")
 
 
+@app.command("noise")
+def _noise(
+    scan: Annotated[Path, typer.Argument(help="A real CT: DICOM folder or volume file.")],
+    target: Annotated[Path, typer.Argument(help="New folder for the report: a picture, a table, JSON.")],
+    reference: Annotated[
+        Path | None, typer.Option(help="The same CT at a higher dose; the difference is its noise alone.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
+) -> None:
+    """Show which noise model resembles the noise of a scan."""
+    from meddenoise_training.noise_report import noise_report
+
+    report = noise_report(scan, target, reference=reference, seed=seed)
+    measured = next(iter(report["rows"].values()))
+    _line(
+        f"{target}: {measured['sd']:.1f} HU, mean frequency {measured['mean_frequency']:.3f} cycles/pixel; "
+        f"nearest model: {report['nearest']}"
+    )
+
+
 @app.command("clean")
 def _clean(
     prepared: Prepared,
