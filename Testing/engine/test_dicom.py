@@ -1,11 +1,7 @@
-"""DICOM series read into HU: the same on pydicom 2.4.4 (Slicer 5.10) and 3, and the same as ITK's own reader gives.
-
-The files are made here, in a way that both versions of pydicom understand.
-"""
+"""DICOM series read into HU: the same on pydicom 2.4.4 (Slicer 5.10) and 3, and the same as ITK's own reader gives."""
 
 from __future__ import annotations
 
-import struct
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,104 +9,28 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from dicom_files import (
+    COLUMNS,
+    ENHANCED_CT,
+    JPEG_2000_LOSSLESS,
+    JPEG_LOSSLESS_SV1,
+    JPEG_LS,
+    RLE,
+    ROWS,
+    RT_STRUCTURE_SET,
+    SECONDARY_CAPTURE,
+    compress,
+    ct_slice,
+    with_raw_text,
+    write,
+    write_series,
+    z_of,
+)
 
 from meddenoise.dicom import find_series, read_folder, read_series
 from meddenoise.dicom.pixels import in_smallest_exact_type
 from meddenoise.errors import InputError, InputWarning
 from meddenoise.volume_files import read_volume
-
-CT = "1.2.840.10008.5.1.4.1.1.2"
-ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
-JPEG_LOSSLESS_SV1 = "1.2.840.10008.1.2.4.70"
-JPEG_LS = "1.2.840.10008.1.2.4.80"
-JPEG_2000_LOSSLESS = "1.2.840.10008.1.2.4.90"
-RLE = "1.2.840.10008.1.2.5"
-
-#: Odd sizes, so that rows and columns, and even and odd lengths, cannot be confused.
-ROWS, COLUMNS = 13, 17
-
-
-def ct_slice(k: int = 0, *, series_uid: str = "1.2.3.4", stored: np.ndarray | None = None, **changes: Any) -> Dataset:
-    """Return a CT slice 2.5 mm after the one before; ``changes`` by DICOM keyword, None takes an element out."""
-    if stored is None:
-        stored = np.random.default_rng(k).integers(0, 2500, (ROWS, COLUMNS)).astype(np.uint16)
-    values = {
-        "SOPClassUID": CT,
-        "SOPInstanceUID": generate_uid(),
-        "Modality": "CT",
-        "SeriesInstanceUID": series_uid,
-        "SeriesNumber": 3,
-        "SeriesDescription": "Abdomen",
-        "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
-        "ImagePositionPatient": [-100.5, -80.25, 40 + 2.5 * k],
-        "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
-        "PixelSpacing": [0.8, 0.7],
-        "SliceThickness": 2.5,
-        "InstanceNumber": k + 1,
-        "SamplesPerPixel": 1,
-        "PhotometricInterpretation": "MONOCHROME2",
-        "Rows": stored.shape[0],
-        "Columns": stored.shape[1],
-        "BitsAllocated": stored.dtype.itemsize * 8,
-        "BitsStored": stored.dtype.itemsize * 8,
-        "HighBit": stored.dtype.itemsize * 8 - 1,
-        "PixelRepresentation": int(stored.dtype.kind == "i"),
-        "RescaleSlope": "1",
-        "RescaleIntercept": "-1024",
-        "PixelData": stored.tobytes() + b"\0" * (stored.nbytes % 2),
-        **changes,
-    }
-    dataset = Dataset()
-    for name, value in values.items():
-        if value is not None:
-            setattr(dataset, name, value)
-    return dataset
-
-
-def write(dataset: Dataset, path: Path) -> Path:
-    """Write a dataset as a DICOM part 10 file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID", CT)
-    meta.MediaStorageSOPInstanceUID = dataset.get("SOPInstanceUID", "1.2.3")
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    file = FileDataset(str(path), dataset, preamble=b"\0" * 128, file_meta=meta)
-    if pydicom.__version__ < "3":
-        file.is_little_endian, file.is_implicit_VR = True, False
-        file.save_as(path, write_like_original=False)
-    else:
-        file.save_as(path, enforce_file_format=True)
-    return path
-
-
-def write_series(folder: Path, count: int = 5, **changes: Any) -> Path:
-    """Write a series whose files are named in an order that is not the slices'."""
-    for k in range(count):
-        write(ct_slice(k, **changes), folder / f"{(k * 7) % 11:03}.dcm")
-    return folder
-
-
-def compress(path: Path, syntax: str) -> None:
-    """Compress a file in place with GDCM."""
-    import gdcm
-
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(path))
-    assert reader.Read()
-    change = gdcm.ImageChangeTransferSyntax()
-    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(syntax)))
-    change.SetInput(reader.GetImage())
-    assert change.Change()
-    writer = gdcm.ImageWriter()
-    writer.SetFileName(str(path))
-    writer.SetFile(reader.GetFile())
-    writer.SetImage(change.GetOutput())
-    assert writer.Write()
-    assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == syntax
 
 
 def itk_reads(paths: list[Path]) -> Any:
@@ -180,16 +100,6 @@ def test_each_slice_has_its_own_rescale(tmp_path: Path):
     np.testing.assert_array_equal(read_folder(tmp_path).array[:, 0, 0], [0, 976])
 
 
-def with_raw_text(path: Path, tag: tuple[int, int], text: bytes) -> None:
-    """Put text into a DS element as it is: pydicom writes no text that it finds odd."""
-    data = path.read_bytes()
-    head = struct.pack("<HH", *tag) + b"DS"
-    start = data.index(head)
-    (length,) = struct.unpack_from("<H", data, start + 6)
-    text += b" " * (len(text) % 2)
-    path.write_bytes(data[: start + 6] + struct.pack("<H", len(text)) + text + data[start + 8 + length :])
-
-
 @pytest.mark.parametrize(
     ("slope", "intercept", "hu_of_1000"),
     [
@@ -226,10 +136,6 @@ def test_fractions_in_one_slice_make_the_volume_float_and_change_no_other(tmp_pa
     # file by file: ITK's series reader takes the type of the first slice and truncates the others to it
     for k, path in enumerate(sorted(tmp_path.iterdir(), key=z_of)):
         assert_same_as_itk_values(volume.array[k], path)
-
-
-def z_of(path: Path) -> float:
-    return float(pydicom.dcmread(path).ImagePositionPatient[2])
 
 
 def test_padding_comes_as_it_is(tmp_path: Path):
@@ -370,6 +276,48 @@ def test_a_damaged_file_is_reported_and_the_gap_it_leaves_is_noticed(tmp_path: P
         pytest.raises(InputError, match="misses slices"),
     ):
         read_folder(tmp_path)
+
+
+def test_copies_of_slices_are_left_out(tmp_path: Path):
+    write_series(tmp_path, 5)
+    first = sorted(tmp_path.iterdir())[0]
+    (tmp_path / "copy.dcm").write_bytes(first.read_bytes())
+    with pytest.warns(InputWarning, match=r"1 repeated file .*: .*copy\.dcm"):
+        assert read_folder(tmp_path).array.shape[0] == 5
+
+
+def test_files_without_a_preamble(tmp_path: Path):
+    whole, bare = write_series(tmp_path / "whole", 3), tmp_path / "bare"
+    bare.mkdir()
+    for path in whole.iterdir():
+        (bare / path.name).write_bytes(path.read_bytes()[132:])  # the meta information is there still
+    np.testing.assert_array_equal(read_folder(bare).array, read_folder(whole).array)
+    for path in whole.iterdir():
+        data = path.read_bytes()
+        (bare / path.name).write_bytes(data[data.index(b"\x08\x00\x08\x00CS") :])  # the data set alone
+    np.testing.assert_array_equal(read_folder(bare).array, read_folder(whole).array)
+    (bare / "notes.txt").write_bytes(b"\x08\x00")
+    assert len(find_series(bare)) == 1
+
+
+@pytest.mark.parametrize(
+    ("positions", "words"),
+    [
+        ([[0, 0, 0], [0, 0, 2.5], [0, 0, 6], [0, 0, 8.5]], "uneven slice spacing"),
+        ([[0, 0, 0], [0, 0, 2.5], [0, 0, 5], [0, 0, 10]], "misses slices"),
+        ([[0, 0, 0], [0, 1, 2.5], [0, 2, 5], [0, 3, 7.5]], "shifted sideways"),
+    ],
+)
+def test_what_is_no_grid_is_read_slice_by_slice_when_asked(tmp_path: Path, positions: list[list[float]], words: str):
+    for k, position in enumerate(positions):
+        write(ct_slice(k, ImagePositionPatient=position), tmp_path / f"{9 - k}.dcm")
+    (series,) = find_series(tmp_path)
+    with pytest.raises(InputError, match=f"{words}.* save the result as DICOM"):
+        read_series(series)
+    with pytest.warns(InputWarning, match=words):
+        volume = read_series(series, regular=False)
+    expected = [np.random.default_rng(k).integers(0, 2500, (ROWS, COLUMNS)) - 1024 for k in range(4)]
+    np.testing.assert_array_equal(volume.array, expected)
 
 
 def test_missing_folder():

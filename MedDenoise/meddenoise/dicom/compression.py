@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from meddenoise.arrays import Array
+from meddenoise.dicom.series import import_pydicom
 from meddenoise.errors import MissingPackageError, OutputError
 
 Compression: TypeAlias = Literal["jpeg-ls", "rle"]
@@ -26,34 +27,35 @@ def import_gdcm() -> Any:
     return gdcm
 
 
-def compress(pixels: Array, bits: int, compression: Compression) -> bytes:
-    """Return the one fragment that holds an image.
+def compressed_pixel_data(path: Path, compression: Compression) -> bytes:
+    """Return the pixels of a plain DICOM file compressed, as the value of PixelData.
 
-    :param pixels: (j, i), 16 bits, little endian; ``bits``: BitsStored.
+    From file to file: GDCM's images made in Python end the process now and then.
+
+    :raises OutputError: when GDCM refuses, or the disk is full.
     """
     gdcm = import_gdcm()
-    image = gdcm.Image()
-    image.SetNumberOfDimensions(2)
-    image.SetDimension(0, pixels.shape[1])
-    image.SetDimension(1, pixels.shape[0])
-    image.SetPixelFormat(gdcm.PixelFormat(1, 16, bits, bits - 1, int(pixels.dtype.kind == "i")))
-    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2))
-    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.ExplicitVRLittleEndian))
-    # each object by a name of its own: GDCM ends the process when one goes before what refers to it
-    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
-    element.SetByteStringValue(pixels.tobytes())
-    image.SetDataElement(element)
-    syntax = gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(TRANSFER_SYNTAXES[compression]))
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(path))
     change = gdcm.ImageChangeTransferSyntax()
+    syntax = gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(TRANSFER_SYNTAXES[compression]))
     change.SetTransferSyntax(syntax)
-    change.SetInput(image)
-    if not change.Change():
-        raise OutputError(f"The images cannot be compressed as {compression}; write DICOM without compression.")
-    output = change.GetOutput()
-    compressed = output.GetDataElement()
-    fragments = compressed.GetSequenceOfFragments()
-    fragment = fragments.GetFragment(0)
-    value = fragment.GetByteValue()
-    data = value.GetBuffer()
-    # GDCM gives bytes as text
-    return data if isinstance(data, bytes) else bytes(data.encode("utf-8", errors="surrogateescape"))
+    target = path.with_suffix(".gdcm")
+    writer = gdcm.ImageWriter()
+    writer.SetFileName(str(target))
+    try:
+        is_done = reader.Read()
+        if is_done:
+            change.SetInput(reader.GetImage())
+            is_done = change.Change()
+        if is_done:
+            writer.SetFile(reader.GetFile())
+            writer.SetImage(change.GetOutput())
+            is_done = writer.Write()
+        if not is_done:
+            raise OutputError(
+                f"The images cannot be compressed as {compression} (disk full?); write DICOM without compression."
+            )
+        return bytes(import_pydicom().dcmread(target).PixelData)
+    finally:
+        target.unlink(missing_ok=True)

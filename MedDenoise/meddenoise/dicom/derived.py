@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from meddenoise.arrays import Array
-from meddenoise.dicom.compression import TRANSFER_SYNTAXES, Compression, compress, import_gdcm
+from meddenoise.dicom.compression import TRANSFER_SYNTAXES, Compression, compressed_pixel_data, import_gdcm
 from meddenoise.dicom.geometry import ordered_slices
 from meddenoise.dicom.headers import Derivation, make_derived
 from meddenoise.dicom.pixels import read_image, rescale_of, stored_values
@@ -108,7 +108,7 @@ def write_derived_series(
                 dataset.SOPInstanceUID = item.sop_uid
                 _decode_what_is_not_explicit(dataset)
                 make_derived(dataset, references[max(0, k - reach) : k + reach + 1], derivation, created)
-                _set_pixels(dataset, pixels, storage, compression)
+                _set_pixels(dataset, pixels, storage)
                 try:
                     _write(dataset, scratch / name, compression)
                 except OSError as error:
@@ -175,9 +175,8 @@ def _decode_what_is_not_explicit(dataset: Any) -> None:
             pass
 
 
-def _set_pixels(dataset: Any, pixels: Array, storage: Storage, compression: Compression | None) -> None:
+def _set_pixels(dataset: Any, pixels: Array, storage: Storage) -> None:
     from pydicom.dataelem import DataElement
-    from pydicom.encaps import encapsulate
 
     vr = "SS" if storage.signed else "US"
     for name in _PIXEL_VALUES:
@@ -200,12 +199,7 @@ def _set_pixels(dataset: Any, pixels: Array, storage: Storage, compression: Comp
     dataset.BitsStored = storage.bits
     dataset.HighBit = storage.bits - 1
     dataset.PixelRepresentation = int(storage.signed)
-    if compression is None:
-        dataset[0x7FE00010] = DataElement(0x7FE00010, "OW", pixels.tobytes())
-    else:
-        data = encapsulate([compress(pixels, storage.bits, compression)])
-        dataset[0x7FE00010] = DataElement(0x7FE00010, "OB", data)
-        dataset[0x7FE00010].is_undefined_length = True
+    dataset[_tag("PixelData")] = DataElement(_tag("PixelData"), "OW", pixels.tobytes())
 
 
 def _tag(name: str) -> int:
@@ -223,11 +217,22 @@ def _reinterpreted(value: int, signed: bool) -> int:
 
 
 def _write(dataset: Any, path: Path, compression: Compression | None) -> None:
+    from pydicom.dataelem import DataElement
+
+    _save(dataset, path, EXPLICIT_VR_LITTLE_ENDIAN)
+    if compression is not None:
+        pixel_data = DataElement(_tag("PixelData"), "OB", compressed_pixel_data(path, compression))
+        pixel_data.is_undefined_length = True
+        dataset[_tag("PixelData")] = pixel_data
+        _save(dataset, path, TRANSFER_SYNTAXES[compression])
+
+
+def _save(dataset: Any, path: Path, transfer_syntax: str) -> None:
     pydicom = import_pydicom()
     meta = pydicom.dataset.FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = EXPLICIT_VR_LITTLE_ENDIAN if compression is None else TRANSFER_SYNTAXES[compression]
+    meta.TransferSyntaxUID = transfer_syntax
     meta.ImplementationClassUID = _IMPLEMENTATION_UID
     meta.ImplementationVersionName = _IMPLEMENTATION_NAME
     dataset.file_meta = meta

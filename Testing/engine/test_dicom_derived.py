@@ -1,0 +1,415 @@
+"""A denoised series as DICOM: true to its source, read alike by others, refused rather than half written."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pydicom.data
+import pytest
+from dicom_files import COLUMNS, JPEG_LS, RLE, ROWS, compress, ct_slice, with_raw_text, write, write_series, z_of
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from meddenoise.dicom import Derivation, Series, find_series, read_series, write_derived_series
+from meddenoise.dicom.pixels import read_image, stored_values
+from meddenoise.errors import InputError, InputWarning, OutputError
+
+DERIVATION = Derivation("fast", "Fast", "ab12" * 16, 0.7, {"quality": "best"})
+NOON = datetime(2026, 11, 24, 12, 0, 0, tzinfo=timezone.utc)
+
+
+def one_series(folder: Path) -> Series:
+    (series,) = find_series(folder)
+    return series
+
+
+def derive(source: Path, target: Path, change: Any = lambda hu: hu, **options: Any) -> list[Path]:
+    """Write what ``change`` makes of the HU of the one series in a folder."""
+    series = one_series(source)
+    hu = change(read_series(series, regular=False).array)
+    return write_derived_series(target, series, hu, options.pop("derivation", DERIVATION), **options)
+
+
+def noisier(hu: np.ndarray) -> np.ndarray:
+    return hu + np.random.default_rng(1).integers(-40, 41, hu.shape).astype(hu.dtype)
+
+
+def stored(path: Path) -> np.ndarray:
+    return stored_values(read_image(path), path).astype(int)
+
+
+def header(path: Path) -> Any:
+    return pydicom.dcmread(path)
+
+
+def errors_of(path: Path) -> set[str]:
+    """Return what dciodvfy, of David Clunie's dicom3tools, has against a file."""
+    tool = Path(sys.executable).with_name("dciodvfy")
+    lines = subprocess.run([tool, path], capture_output=True, text=True, errors="replace", check=False).stderr
+    assert "CTImage" in lines  # it has run, and has seen what it is
+    return {line for line in lines.splitlines() if line.startswith("Error")}
+
+
+# --- what it says
+
+
+def test_header_of_a_derived_series(tmp_path: Path):
+    source = write_series(
+        tmp_path / "in",
+        3,
+        StudyInstanceUID="1.2.3",
+        FrameOfReferenceUID="1.2.4",
+        PatientName="Doe^Jane",
+        PatientID="7",
+        ConvolutionKernel="B30f",
+        WindowCenter=50,
+        WindowWidth=400,
+        LossyImageCompression="01",
+        Manufacturer="SCANNER",
+        IconImageSequence=Sequence([Dataset()]),
+        ContributingEquipmentSequence=Sequence([Dataset()]),
+        DerivationDescription="averaged",
+    )
+    files = derive(source, tmp_path / "out", noisier, created=NOON)
+    sources = sorted(source.iterdir(), key=z_of)
+    assert [path.name for path in files] == ["0001.dcm", "0002.dcm", "0003.dcm"]
+    for before, after in zip(map(header, sources), map(header, files), strict=True):
+        for kept in [
+            "StudyInstanceUID",
+            "FrameOfReferenceUID",
+            "PatientName",
+            "PatientID",
+            "ConvolutionKernel",
+            "WindowCenter",
+            "WindowWidth",
+            "LossyImageCompression",
+            "Manufacturer",
+            "ImagePositionPatient",
+            "ImageOrientationPatient",
+            "PixelSpacing",
+            "InstanceNumber",
+            "RescaleSlope",
+            "RescaleIntercept",
+        ]:
+            assert after[kept] == before[kept], kept
+        assert after.ImageType == ["DERIVED", "SECONDARY", "AXIAL"]
+        assert (after.SeriesNumber, after.SeriesDescription) == (1003, "Abdomen DENOISED fast 70%")
+        for words in ("MedDenoise", "'Fast' (fast, SHA-256 ab12ab12ab12)", "strength 70%", "quality best", "averaged"):
+            assert words in after.DerivationDescription
+        code = after.DerivationCodeSequence[0]
+        assert (code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning) == ("113087", "DCM", "Smoothing")
+        (reference,) = after.SourceImageSequence
+        assert reference.ReferencedSOPInstanceUID == before.SOPInstanceUID != after.SOPInstanceUID
+        assert reference.PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
+        scanner, equipment = after.ContributingEquipmentSequence
+        assert len(scanner) == 0
+        assert equipment.PurposeOfReferenceCodeSequence[0].CodeValue == "109102"
+        assert (equipment.Manufacturer, after.SeriesDate, len(equipment.SoftwareVersions) > 0) == (
+            "MedDenoise",
+            NOON.astimezone().strftime("%Y%m%d"),
+            True,
+        )
+        assert "IconImageSequence" not in after
+        assert after.SOPInstanceUID == after.file_meta.MediaStorageSOPInstanceUID
+    assert len({header(path).SOPInstanceUID for path in files}) == 3
+    assert len({header(path).SeriesInstanceUID for path in files}) == 1
+    assert header(files[0]).SeriesInstanceUID != "1.2.3.4"
+
+
+def test_uids_follow_from_source_and_derivation_alone(tmp_path: Path):
+    source = write_series(tmp_path / "in", 2)
+    first = [header(path) for path in derive(source, tmp_path / "a", created=NOON)]
+    again = [header(path) for path in derive(source, tmp_path / "b", noisier)]
+    assert [file.SOPInstanceUID for file in first] == [file.SOPInstanceUID for file in again]
+    assert first[0].SeriesInstanceUID == again[0].SeriesInstanceUID
+    others = [
+        Derivation("fast", "Fast", "ab12" * 16, 0.71, {"quality": "best"}),
+        Derivation("fast", "Fast", "ab13" * 16, 0.7, {"quality": "best"}),
+        Derivation("fast", "Fast", "ab12" * 16, 0.7),
+        Derivation("fast", "Fast", "ab12" * 16, 0.7, {"quality": "best"}, version="9"),
+    ]
+    assert len({derivation.uid("1.2.3") for derivation in [DERIVATION, *others]}) == 5
+    assert all(pydicom.uid.UID(derivation.uid("1.2.3")).is_valid for derivation in others)
+
+
+def test_neighbours_that_the_model_saw_are_sources_too(tmp_path: Path):
+    derivation = Derivation("fast", "Fast", "ab", 1.0, context=3)
+    files = derive(write_series(tmp_path / "in", 4), tmp_path / "out", derivation=derivation)
+    assert [len(header(path).SourceImageSequence) for path in files] == [2, 3, 3, 2]
+
+
+def test_long_descriptions_stay_within_64_characters(tmp_path: Path):
+    files = derive(write_series(tmp_path / "in", 1, SeriesDescription="x" * 64), tmp_path / "out")
+    description = header(files[0]).SeriesDescription
+    assert len(description) == 64
+    assert description.endswith("xx DENOISED fast 70%")
+
+
+def test_names_in_other_alphabets_stay_as_they_are(tmp_path: Path):
+    source = write_series(
+        tmp_path / "in", 1, SpecificCharacterSet="ISO_IR 144", PatientName="Люкceмбypг^A", PatientID="é?"
+    )
+    before = next(source.iterdir()).read_bytes()
+    (path,) = derive(source, tmp_path / "out")
+    name = header(path)["PatientName"]
+    assert str(name.value) == "Люкceмбypг^A"
+    assert str(name.value).encode("iso8859-5") in before
+    assert str(name.value).encode("iso8859-5") in path.read_bytes()
+
+
+def test_private_elements_signatures_and_overlays_in_pixel_bits_go(tmp_path: Path):
+    dataset = ct_slice(0)
+    inner = Dataset()
+    for holder in (dataset, inner):
+        holder.private_block(0x0029, "VENDOR", create=True).add_new(1, "LO", "Doe")
+    inner.CodeValue = "1"
+    dataset.ProcedureCodeSequence = Sequence([inner])
+    dataset.add_new(0x60000100, "US", 16)  # OverlayBitsAllocated without OverlayData
+    dataset.add_new(0x60020010, "US", 16)
+    dataset.add_new(0x60023000, "OW", b"\0\0")
+    dataset.DigitalSignaturesSequence = Sequence([Dataset()])
+    write(dataset, tmp_path / "in" / "0.dcm")
+    after = header(derive(tmp_path / "in", tmp_path / "out")[0])
+    assert not any(element.tag.is_private for element in after.iterall())
+    assert after.ProcedureCodeSequence[0].CodeValue == "1"
+    assert 0x60000100 not in after
+    assert 0x60023000 in after
+    assert "DigitalSignaturesSequence" not in after
+
+
+def test_text_in_the_pixels_is_warned_of(tmp_path: Path):
+    with pytest.warns(InputWarning, match="burnt"):
+        (path,) = derive(write_series(tmp_path / "in", 1, BurnedInAnnotation="YES"), tmp_path / "out")
+    assert header(path).BurnedInAnnotation == "YES"
+
+
+def test_missing_attributes_are_empty_never_invented(tmp_path: Path):
+    after = header(derive(write_series(tmp_path / "in", 1), tmp_path / "out")[0])
+    for name in ("PatientName", "PatientID", "PatientBirthDate", "StudyDate", "AccessionNumber", "KVP"):
+        assert name in after
+        assert not after[name].value, name
+
+
+# --- what it holds
+
+
+@pytest.mark.parametrize("slope", [b"1", b"1.0002441", b"0.5", b"001.000000E+00"])
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        (np.int16, {"PixelPaddingValue": -2000}),
+        (np.uint16, {"BitsStored": 12, "HighBit": 11}),
+        (np.uint16, {"PixelPaddingValue": 63536}),
+    ],
+)
+def test_strength_0_gives_the_stored_values_to_the_bit(
+    tmp_path: Path, slope: bytes, kind: type, changes: dict[str, Any]
+):
+    values = np.random.default_rng(0).integers(0, 4096, (ROWS, COLUMNS)).astype(kind)
+    values[0] = np.array(changes.get("PixelPaddingValue", 0)).astype(kind)
+    path = write(ct_slice(stored=values, **changes), tmp_path / "in" / "0.dcm")
+    with_raw_text(path, (0x0028, 0x1053), slope)
+    with_raw_text(path, (0x0028, 0x1052), b"-01.024000E+03")
+    (result,) = derive(tmp_path / "in", tmp_path / "out")
+    before, after = header(path), header(result)
+    assert after.PixelData == before.PixelData
+    for name in ("BitsStored", "PixelRepresentation", "RescaleSlope", "RescaleIntercept"):
+        assert after[name].value == before[name].value
+    assert slope.strip() in result.read_bytes()
+    assert b"-01.024000E+03" in result.read_bytes()
+    assert (after.SmallestImagePixelValue, after.LargestImagePixelValue) == (values.min(), values.max())
+
+
+def test_padding_whose_tag_is_read_unsigned(tmp_path: Path):
+    values = np.full((ROWS, COLUMNS), -2000, np.int16)
+    dataset = ct_slice(stored=values)
+    dataset.add_new(0x00280120, "US", 63536)
+    write(dataset, tmp_path / "in" / "0.dcm")
+    (result,) = derive(tmp_path / "in", tmp_path / "out")
+    assert (header(result)["PixelPaddingValue"].VR, header(result).PixelPaddingValue) == ("SS", -2000)
+    assert (stored(result) == -2000).all()
+
+
+@pytest.mark.parametrize(
+    ("first_stored", "kind", "hu", "bits", "signed"),
+    [
+        (0, np.uint16, -1025, 16, True),  # below what unsigned holds
+        (0, np.uint16, 3072, 16, False),  # above 12 bits
+        (0, np.int16, 3000, 16, True),
+        (4095, np.uint16, 3071, 12, False),
+    ],
+)
+def test_a_wider_type_where_hu_would_be_clipped(
+    tmp_path: Path, first_stored: int, kind: type, hu: int, bits: int, signed: bool
+):
+    values = np.zeros((ROWS, COLUMNS), kind)
+    values[0, 0] = first_stored
+    for k in range(2):
+        write(ct_slice(k, stored=values, BitsStored=12, HighBit=11), tmp_path / "in" / f"{k}.dcm")
+
+    def change(array: np.ndarray) -> np.ndarray:
+        array[1, 0, 1] = hu
+        return array
+
+    files = derive(tmp_path / "in", tmp_path / "out", change)
+    assert read_series(one_series(tmp_path / "out")).array[1, 0, 1] == hu
+    for path in files:  # the first slice, too: readers take the type from it
+        assert (header(path).BitsStored, bool(header(path).PixelRepresentation)) == (bits, signed)
+        assert stored(path)[0, 0] == first_stored
+
+
+def test_padding_of_unsigned_images_and_negative_values_together(tmp_path: Path):
+    values = np.zeros((ROWS, COLUMNS), np.uint16)
+    values[0] = 63536
+    write(ct_slice(stored=values, PixelPaddingValue=63536), tmp_path / "in" / "0.dcm")
+
+    def change(array: np.ndarray) -> np.ndarray:
+        array[0, 1, 1] = -1030
+        return array
+
+    expected = change(read_series(one_series(tmp_path / "in")).array)
+    (path,) = derive(tmp_path / "in", tmp_path / "out", change)
+    np.testing.assert_array_equal(read_series(one_series(tmp_path / "out")).array, expected)
+    padding = header(path).PixelPaddingValue
+    assert padding * header(path).RescaleSlope + header(path).RescaleIntercept == 63536 - 1024
+
+
+def test_rounded_half_to_even_in_steps_of_the_source(tmp_path: Path):
+    write(ct_slice(stored=np.full((ROWS, COLUMNS), 500, np.uint16), RescaleSlope="2"), tmp_path / "in" / "0.dcm")
+
+    def change(array: np.ndarray) -> np.ndarray:
+        array[0, 0, :4] = [-1024 + 2 * 500 + odd for odd in (1, 3, 5, -1)]
+        return array
+
+    (path,) = derive(tmp_path / "in", tmp_path / "out", change)
+    np.testing.assert_array_equal(stored(path)[0, :5], [500, 502, 502, 500, 500])
+
+
+@pytest.mark.parametrize("compression", [None, "jpeg-ls", "rle"])
+def test_independent_readers_see_the_same(tmp_path: Path, compression: Any):
+    import SimpleITK
+
+    source = write_series(tmp_path / "in", 3)
+    for path in source.iterdir():
+        compress(path, JPEG_LS)
+    volume = read_series(one_series(source))
+    hu = noisier(volume.array)
+    files = write_derived_series(tmp_path / "out", one_series(source), hu, DERIVATION, compression=compression)
+    reader = SimpleITK.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path / "out")))
+    image = reader.Execute()
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(image), hu)
+    np.testing.assert_allclose(image.GetOrigin(), volume.origin, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(image.GetSpacing(), volume.spacing, rtol=0, atol=1e-9)
+    expected = {None: "1.2.840.10008.1.2.1", "jpeg-ls": JPEG_LS, "rle": RLE}[compression]
+    for k, path in enumerate(files):
+        assert header(path).file_meta.TransferSyntaxUID == expected
+        np.testing.assert_array_equal(stored(path) - 1024, hu[k])
+
+
+def test_uneven_spacing_goes_through(tmp_path: Path):
+    for k, z in enumerate([0, 3, 5.5, 8.5, 11]):
+        write(ct_slice(k, ImagePositionPatient=[0, 0, z]), tmp_path / "in" / f"{9 - k}.dcm")
+    with pytest.warns(InputWarning, match="uneven"):
+        files = derive(tmp_path / "in", tmp_path / "out", noisier)
+    assert [z_of(path) for path in files] == [0, 3, 5.5, 8.5, 11]
+
+
+# --- what is refused; nothing is lost
+
+
+def test_a_folder_is_never_overwritten_silently(tmp_path: Path):
+    source, target = write_series(tmp_path / "in", 2), tmp_path / "out"
+    target.mkdir()
+    derive(source, target)  # empty: nothing to lose
+    before = sorted(path.read_bytes() for path in target.iterdir())
+    with pytest.raises(OutputError, match=r"not empty.*--overwrite"):
+        derive(source, target, noisier)
+    assert sorted(path.read_bytes() for path in target.iterdir()) == before
+    derive(source, target, noisier, overwrite=True)
+    assert sorted(path.read_bytes() for path in target.iterdir()) != before
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"something else \(notes\.txt\)"):
+        derive(source, target, overwrite=True)
+    with pytest.raises(OutputError, match="the source itself"):
+        derive(source, source, overwrite=True)
+    with pytest.raises(OutputError, match="the source itself"):
+        derive(source, tmp_path, overwrite=True)
+    with pytest.raises(OutputError, match="does not exist"):
+        derive(source, tmp_path / "no" / "such")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+
+
+def test_a_source_that_is_damaged_on_the_way_leaves_nothing(tmp_path: Path):
+    source = write_series(tmp_path / "in", 3)
+    series = one_series(source)
+    hu = read_series(series).array
+    last = max(source.iterdir(), key=z_of)
+    last.write_bytes(last.read_bytes()[:-100])
+    with pytest.raises(InputError, match="damaged"):
+        write_derived_series(tmp_path / "out", series, hu, DERIVATION)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_arrays_that_do_not_belong_to_the_series(tmp_path: Path):
+    source = write_series(tmp_path / "in", 3)
+    with pytest.raises(InputError, match="do not belong together"):
+        derive(source, tmp_path / "out", lambda hu: hu[1:])
+    with pytest.raises(InputError, match="no numbers"):
+        derive(source, tmp_path / "out", lambda hu: np.full(hu.shape, np.nan, np.float32))
+    with pytest.raises(OutputError, match="more HU than a DICOM CT can hold"):
+        derive(source, tmp_path / "out", lambda hu: np.where(hu == hu.max(), 1e6, hu.astype(np.float32)))
+
+
+def test_slices_without_or_with_one_uid(tmp_path: Path):
+    with pytest.raises(OutputError, match="no SOPInstanceUID"):
+        derive(write_series(tmp_path / "a", 2, SOPInstanceUID=None), tmp_path / "out")
+    with pytest.raises(InputError, match="the same SOPInstanceUID"):
+        derive(write_series(tmp_path / "b", 2, SOPInstanceUID="1.2.3"), tmp_path / "out")
+
+
+# --- real CT
+
+
+def pydicom_file(name: str) -> Path:
+    return Path(pydicom.data.__file__).parent / "test_files" / name
+
+
+@pytest.mark.parametrize(
+    "name", ["CT_small.dcm", "J2K_pixelrep_mismatch.dcm", "693_J2KI.dcm", "dicomdirtests/98892001/CT5N"]
+)
+def test_dciodvfy_has_no_more_against_the_result_than_against_the_source(tmp_path: Path, name: str):
+    (series,) = find_series(pydicom_file(name))
+    hu = noisier(read_series(series).array)
+    files = write_derived_series(tmp_path / "out", series, hu, DERIVATION)
+    assert errors_of(files[0]) <= errors_of(series.slices[0].path)
+    np.testing.assert_array_equal(read_series(one_series(tmp_path / "out")).array, hu)
+
+
+def test_real_series_through_dciodvfy_and_to_the_bit(ct_data: Path, tmp_path: Path):
+    folders = [folder for folder in sorted(ct_data.glob("*/*")) if folder.is_dir()]
+    assert folders
+    for folder in folders:
+        found = find_series(folder)[-1]
+        series = Series(found.uid, found.description, found.number, found.slices[:1])
+        target = tmp_path / folder.parent.name / folder.name
+        target.mkdir(parents=True)
+        hu = read_series(series).array
+        source = series.slices[0].path
+        (same,) = write_derived_series(target / "same", series, hu, DERIVATION)
+        np.testing.assert_array_equal(stored(same), stored(source))
+        (changed,) = write_derived_series(target / "changed", series, noisier(hu), DERIVATION)
+        half_a_step = 0.5 * float(header(source).RescaleSlope) if hu.dtype == np.float32 else 0
+        np.testing.assert_allclose(
+            read_series(one_series(target / "changed")).array,
+            noisier(hu),
+            rtol=0,
+            atol=half_a_step + 1e-3 * (half_a_step > 0),
+        )
+        assert errors_of(changed) <= errors_of(source)
