@@ -137,6 +137,14 @@ def test_bm3d_takes_spectra_by_that_convention():
     np.testing.assert_allclose(spectral, white, rtol=0, atol=1.0)
 
 
+@pytest.mark.skipif(not is_installed(), reason="bm3d is not installed")
+def test_bm3d_does_not_pull_tissue_towards_water():
+    image = np.full((32, 64), 5.0, np.float32)
+    image[:, 32:] = 1000
+    result = PEERS["BM3D"].denoise(image, NoiseKnowledge(SD, None, PIXEL))
+    assert result[:, :20].mean() == pytest.approx(5, abs=0.1)
+
+
 def test_gaussian_of_slicer_is_one_of_a_millimetre():
     image = np.zeros((65, 65), np.float32)
     image[32, 32] = 1000
@@ -167,9 +175,12 @@ def test_tuning_keeps_the_best_of_the_grid(cheap, tuned):
     gaussian = cheap[0]
     smooth = [c for c in cases if c.group == "smooth"]
     found = result["peers"]["Gaussian (tuned)"]["smooth"]
-    for k in gaussian.grid["k"]:
-        error = np.mean([rmse(c.reference, gaussian.apply(c.image, c.noise, {"k": k, "p": 0.5})) for c in smooth])
-        assert found["rmse"] <= error + 1e-9
+
+    def error(parameters):
+        return np.mean([rmse(c.reference, gaussian.apply(c.image, c.noise, parameters)) for c in smooth])
+
+    assert found["rmse"] == pytest.approx(error(found["parameters"]))
+    assert all(found["rmse"] <= error({"k": k, "p": p}) + 1e-9 for k in gaussian.grid["k"] for p in gaussian.grid["p"])
     assert "median (Slicer)" not in result["peers"], "a user's defaults are not tuned"
     assert result["groups"]["white"]["sd"] == [SD]
 
@@ -182,7 +193,9 @@ def test_tuned_parameters_go_to_the_noise_that_is_most_alike(tuned, tmp_path):
     write_tuned(tmp_path / "peers.json", result)
     (gaussian,) = find_peers(["Gaussian (tuned)"], tmp_path / "peers.json", print)
     for mean_frequency, k in ((None, 0.5), (0.2, 1.5), (0.21, 1.5), (0.18, 1.5)):
-        assert gaussian.parameters_for(NoiseKnowledge(10, nps(mean_frequency), PIXEL))["k"] == k
+        for sd in (5.0, 75.0):
+            noise = NoiseKnowledge(sd, nps(mean_frequency) * (sd / SD) ** 2, PIXEL)
+            assert gaussian.parameters_for(noise)["k"] == k, (mean_frequency, sd)
     assert gaussian.parameters_for(NoiseKnowledge(10, None, PIXEL))["k"] == 0.5, "no spectrum: white"
     assert gaussian.settings["tuned"]["smooth"]["k"] == 1.5
     assert json.loads(json.dumps(gaussian.settings)) == gaussian.settings

@@ -18,7 +18,7 @@ def nonlocal_means_peer() -> Peer:
         "Buades et al., IEEE CVPR (2005) and Darbon et al., IEEE ISBI (2008); scikit-image denoise_nl_means",
         "BSD-3-Clause",
         _filter,
-        {"k": 15.0, "p": 1.0, "subtracted": 1.0},
+        {"k": 20.0, "p": 1.0, "subtracted": 1.0},
         {"k": (10.0, 12.5, 15.0, 20.0, 25.0, 30.0, 37.5), "p": (1.0,), "subtracted": (0.0, 1.0)},
     )
 

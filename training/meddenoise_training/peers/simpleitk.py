@@ -109,7 +109,7 @@ def _tuned() -> list[Peer]:
             "SimpleITK DiscreteGaussian",
             _LICENCE,
             gaussian,
-            {"k": 0.8, "p": 0.25},
+            {"k": 0.6, "p": 0.5},
             {"k": (0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2), "p": (0.25, 0.5, 0.75)},
         ),
         Peer(
@@ -127,7 +127,7 @@ def _tuned() -> list[Peer]:
             _GRADIENT,
             _LICENCE,
             diffusion(_gradient),
-            {"k": 20.0, "p": 1.0, "conductance": 1.0},
+            {"k": 5.0, "p": 1.0, "conductance": 1.5},
             diffusion_grid,
         ),
         Peer(
@@ -136,7 +136,7 @@ def _tuned() -> list[Peer]:
             _CURVATURE,
             _LICENCE,
             diffusion(_curvature),
-            {"k": 10.0, "p": 1.0, "conductance": 1.5},
+            {"k": 5.0, "p": 1.0, "conductance": 1.0},
             diffusion_grid,
         ),
         Peer(
