@@ -65,13 +65,15 @@ def test_every_optimiser_finds_the_least_of_a_bowl_and_decays_weights(name):
     weights = torch.nn.Parameter(torch.tensor([1.0, -1.0]))
     optimiser = make_optimiser([weights], config)
     assert type(optimiser).__name__.lower() == name
-    for _ in range(300):
+    for _ in range(600):
         optimiser.zero_grad()
         (weights - 2).square().sum().backward()
         optimiser.step()
-    # Adam and SGD add the decay to the gradient, 2 (w - 2) + 0.5 w: its zero is 1.6; the others take it beside it.
-    least, tolerance = (1.6, 0.01) if name in ("adam", "sgd") else (1.8, 0.21)
-    assert torch.allclose(weights, torch.full((2,), least), atol=tolerance)
+    # Adam and SGD add the decay to the gradient, 2 (w - 2) + 0.5 w, whose zero is 1.6; the others take it beside it.
+    if name in ("adam", "sgd"):
+        assert torch.allclose(weights, torch.full((2,), 1.6), atol=1e-3)
+    else:
+        assert 1.2 < float(weights.detach().min()) < 1.995, "near 2, drawn towards 0"
 
 
 @pytest.mark.parametrize("name", ["sgd", "lion"])
