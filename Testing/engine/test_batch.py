@@ -262,11 +262,10 @@ def test_remarks_of_threads_do_not_mix():
 
 
 def test_a_remark_that_nobody_collects_is_a_warning_of_the_caller():
+    def reads() -> None:
+        remark("Look")
+
     with pytest.warns(InputWarning, match="^Look$") as caught:
-
-        def reads() -> None:
-            remark("Look")
-
         reads()
     assert caught[0].filename == __file__
 

@@ -79,7 +79,7 @@ def run_on_cluster(work: Work, cluster: Cluster, announce: Callable[[str], None]
     """
     model = find_model(work.settings.model)
     order = _Order(work.folder.resolve(), work.settings, sha256_of(model.path), __version__, cluster.at_once)
-    with _client(cluster, order) as (client, order):
+    with _quiet_dask(), _client(cluster, order) as (client, order), _one_sentence_when_lost():
         announce(f"Dask dashboard: {client.dashboard_link}")
         if not client.nthreads():
             announce("There are no workers yet; waiting for them.")
@@ -87,6 +87,29 @@ def run_on_cluster(work: Work, cluster: Cluster, announce: Callable[[str], None]
         for entry in _distribute(work, client, order, suspects, alone=True):
             reason = "The workers died while they worked on this series; it may need more memory than they have."
             work.finish(entry, Outcome("failed", reason))
+
+
+@contextmanager
+def _quiet_dask() -> Iterator[None]:
+    """Keep Dask's log, with its tracebacks, to itself; what matters is said in our own words."""
+    _import_distributed()
+    from distributed.utils import silence_logging_cmgr
+
+    with silence_logging_cmgr(logging.CRITICAL):
+        yield
+
+
+@contextmanager
+def _one_sentence_when_lost() -> Iterator[None]:
+    from distributed.client import CancelledError
+    from distributed.comm import CommClosedError
+
+    try:
+        yield
+    except (CommClosedError, CancelledError) as error:
+        raise ClusterError(
+            "The connection to the Dask scheduler was lost; what was finished is safe: start the batch again."
+        ) from error
 
 
 def _distribute(work: Work, client: Client, order: _Order, entries: list[Entry], *, alone: bool) -> list[Entry]:
@@ -124,16 +147,13 @@ def _outcome_of_future(future: Future[Any]) -> Outcome | None:
     """Return the outcome that a worker sent; None when the workers died."""
     import distributed
     from distributed.client import CancelledError
+    from distributed.comm import CommClosedError
 
     try:
         outcome: Outcome = future.result()
     except distributed.KilledWorker:
         return None
-    except CancelledError as error:
-        raise ClusterError(
-            "The connection to the Dask scheduler was lost; what was finished is safe: start the batch again."
-        ) from error
-    except (ClusterError, DiskFullError):
+    except (ClusterError, DiskFullError, CancelledError, CommClosedError):
         raise
     except Exception as error:
         return outcome_of(error)
