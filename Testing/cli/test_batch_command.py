@@ -1,0 +1,178 @@
+"""``meddenoise batch`` in a process of its own: killed, interrupted, resumed; its exit codes and what it prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from meddenoise import Denoiser, read_volume, write_volume
+from meddenoise.batch.manifest import MANIFEST_FILE
+from meddenoise.cli import app
+from meddenoise.volume_files import Volume
+
+SERIES = 16
+
+
+@pytest.fixture
+def options(tiny_weights: Path) -> list[str]:
+    return ["--model", str(tiny_weights), "--device", "cpu", "--threads", "1"]
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """Return a folder of volume files, each long enough to be killed in."""
+    folder = tmp_path / "archive"
+    for number in range(SERIES):
+        path = folder / f"p{number % 3}" / f"{number:02}.nrrd"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).normal(0, 25, (24, 64, 64))
+        write_volume(path, Volume((np.where(np.arange(64) < 8, -1000, 40) + noise).round().astype(np.int16)))
+    return folder
+
+
+def start(source: Path, options: list[str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "meddenoise.cli", "batch", str(source), str(source.parent / "out"), *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def run_here(source: Path, options: list[str]) -> Result:
+    return CliRunner().invoke(app, ["batch", str(source), str(source.parent / "out"), *options])
+
+
+def places_done(out: Path) -> list[str]:
+    try:
+        text = (out / MANIFEST_FILE).read_text()
+    except FileNotFoundError:
+        return []
+    whole = text[: text.rfind("\n") + 1].splitlines()
+    return [line["place"] for line in map(json.loads, whole) if line.get("state") == "done"]
+
+
+def wait_for_done(process: subprocess.Popen[str], out: Path, count: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(places_done(out)) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def assert_complete(source: Path, model: str) -> None:
+    """Check that every input has its result, the denoiser's own, and that nothing else is there."""
+    out = source.parent / "out"
+    denoiser = Denoiser(model, device="cpu", threads=1)
+    inputs = sorted(path.relative_to(source) for path in source.rglob("*.nrrd"))
+    for place in inputs:
+        expected = denoiser.denoise(read_volume(source / place).array)
+        np.testing.assert_array_equal(read_volume(out / place).array, expected)
+    beside = {path for path in out.rglob("*") if path.parent != out}
+    assert beside == {out / place for place in inputs}
+
+
+def test_killed_again_and_again_it_loses_nothing_and_shows_nothing_half_written(archive: Path, options: list[str]):
+    out = archive.parent / "out"
+    for count in (1, 6):
+        process = start(archive, options)
+        wait_for_done(process, out, count)
+        process.kill()
+        process.communicate()
+        done = places_done(out)
+        assert count <= len(done) < SERIES
+        visible = [path for path in out.rglob("*.nrrd") if not path.parent.name.startswith(".meddenoise-")]
+        assert {out / place for place in done} <= set(visible)
+        for path in visible:
+            assert read_volume(path).array.shape == (24, 64, 64)
+    states = {place: (out / place).stat().st_mtime_ns for place in done}
+    result = run_here(archive, [*options, "--json"])
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert (summary["done"], summary["done_before"]) == (SERIES - len(done), len(done))
+    assert {place: (out / place).stat().st_mtime_ns for place in done} == states
+    assert sorted(places_done(out)) == sorted(set(places_done(out)))
+    assert_complete(archive, options[1])
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_it_ends_cleanly_and_goes_on(archive: Path, options: list[str], number: int, code: int):
+    out = archive.parent / "out"
+    process = start(archive, options)
+    wait_for_done(process, out, 2)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == code, stderr
+    assert "left to do: the same command resumes" in stdout
+    assert "Traceback" not in stderr
+    assert not list(out.rglob(".meddenoise-*/"))
+    assert {str(path.relative_to(out)) for path in out.rglob("*.nrrd")} == set(places_done(out))
+    assert run_here(archive, options).exit_code == 0
+    assert_complete(archive, options[1])
+
+
+def test_exit_code_and_list_tell_what_failed(small_archive: Path, options: list[str]):
+    (small_archive / "a" / "broken.nrrd").write_bytes(b"NRRD0004\n")
+    result = run_here(small_archive, options)
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[0].startswith(f"{small_archive.parent / 'out'}: 6 series (24 slices) done in")
+    assert ", 1 failed." in result.stdout
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("failed: a/broken.nrrd: broken.nrrd cannot be read")
+    assert " a/1.nii.gz done" in result.stderr
+
+    again = run_here(small_archive, [*options, "--quiet"])
+    assert (again.exit_code, again.stdout, again.stderr) == (1, "", last + "\n")
+    (small_archive / "a" / "broken.nrrd").unlink()
+    assert run_here(small_archive, options).exit_code == 0
+
+
+def test_two_at_once_on_one_output_are_refused(archive: Path, options: list[str]):
+    process = start(archive, options)
+    try:
+        wait_for_done(process, archive.parent / "out", 1)
+        result = run_here(archive, options)
+    finally:
+        process.kill()
+        process.communicate()
+    assert result.exit_code == 1
+    assert "error: Another run is at work on" in result.stderr
+
+
+def test_other_settings_and_options_that_exclude_each_other_are_refused(small_archive: Path, options: list[str]):
+    assert run_here(small_archive, options).exit_code == 0
+    result = run_here(small_archive, [*options, "--strength", "0.5"])
+    assert result.exit_code == 1
+    assert "begun with other settings: strength 1.0 (now 0.5)" in result.stderr
+    assert run_here(small_archive, ["--workers", "2", "--scheduler", "tcp://127.0.0.1:9"]).exit_code == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_bars_on_a_terminal(small_archive: Path, options: list[str]):
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "meddenoise.cli", "batch", str(small_archive), str(small_archive.parent / "out")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "100"}
+    process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=slave, env=environment)
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            block = os.read(master, 4096)
+        except OSError:  # EIO: the other side is closed
+            break
+        if not block:
+            break
+        shown += block
+    os.close(master)
+    assert process.wait() == 0
+    process.communicate()
+    assert b"series" in shown
+    assert b"6/6" in shown
+    assert b"4/4" in shown
