@@ -9,9 +9,22 @@ from typing import Any
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.plugins.precision.amp import MixedPrecision
 
 from meddenoise.devices import choose_device, has_fast_bfloat16
 from meddenoise.errors import InputError
+
+
+class ExactInput(MixedPrecision):
+    """Mixed precision that leaves the network's input in float32.
+
+    Fabric's own rounds the input to bfloat16, steps of 0.24 HU near water and 4 HU near air, so that training would
+    subtract the noise from a rounded image; the network itself sees to it that only the noise estimate is rounded.
+    """
+
+    def convert_input(self, data: Any) -> Any:
+        """Return the input as it is; autocast does the rest."""
+        return data
 
 
 @dataclass(frozen=True)
@@ -46,7 +59,11 @@ class Processes:
         if precision == "16-mixed" and kind != "cuda":
             raise InputError("The precision 16-mixed needs an NVIDIA GPU; choose auto, bf16-mixed or 32-true.")
         one = [int(number)] if number and devices == nodes == 1 else devices
-        fabric = Fabric(accelerator=kind, devices=one, num_nodes=nodes, precision=_told(precision))
+        if precision == "32-true":
+            fabric = Fabric(accelerator=kind, devices=one, num_nodes=nodes, precision="32-true")
+        else:
+            plugin = ExactInput(precision=_told(precision), device=kind)
+            fabric = Fabric(accelerator=kind, devices=one, num_nodes=nodes, plugins=[plugin])
         fabric.launch()
         return fabric
 

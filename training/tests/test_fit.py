@@ -172,3 +172,12 @@ def test_wrong_configurations_are_refused_in_a_sentence(override, words):
     with pytest.raises(InputError, match=words) as caught:
         load_config(None, override)
     assert "\n" not in str(caught.value)
+
+
+def test_training_subtracts_the_noise_from_the_exact_image(prepared):
+    """In bfloat16 an image of 50.5 HU near air would be rounded by up to 2 HU before the noise is subtracted."""
+    settings = tiny(fit__precision="bf16-mixed")
+    state = FitState(settings, prepared, Processes().launch("bf16-mixed"))
+    x = torch.full((1, 1, 16, 16), -0.8003)
+    assert state.network(x).dtype == torch.float32
+    assert state.network(x).equal(x), "an untrained network is the identity, to the bit"
