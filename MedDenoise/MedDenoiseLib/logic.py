@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from MedDenoiseLib import run, strength_control, torch_installation
+from MedDenoiseLib import export, run, strength_control, torch_installation
 from MedDenoiseLib.parameters import MedDenoiseParameterNode
 
 
@@ -85,6 +87,36 @@ class MedDenoiseLogic(ScriptedLoadableModuleLogic):
         :raises meddenoise.errors.InputError: when input or result have changed since.
         """
         self.strengthControl.apply(outputVolume, strength)
+
+    def saveProblem(self, outputVolume: Any) -> str:
+        """Return one sentence on why a volume cannot be saved as DICOM; empty when it can."""
+        if self.strengthControl.isEdited(outputVolume):
+            return _("'{name}' has been edited since it was denoised, so it cannot be saved as a DICOM result.").format(
+                name=outputVolume.GetName()
+            )
+        return export.problem(outputVolume)
+
+    def saveAsDICOM(
+        self, outputVolume: Any, folder: str | Path, *, overwrite: bool = False, importIntoDatabase: bool = False
+    ) -> list[Path]:
+        """Save a result as a DICOM series derived from its input's, with the same patient, study and geometry.
+
+        :param outputVolume: a result of this module, whose input was loaded from the DICOM database.
+        :param folder: where to; it is made, and must not hold anything.
+        :param overwrite: replace a derived series that is there; nothing else is ever replaced.
+        :param importIntoDatabase: add the new series to the DICOM database.
+        :returns: the files, in the order of the slices.
+        :raises meddenoise.errors.MedDenoiseError: one sentence: what is wrong, what to do.
+        """
+        from meddenoise.errors import InputError
+
+        problem = self.saveProblem(outputVolume)
+        if problem:
+            raise InputError(problem)
+        files = export.saveAsDICOM(outputVolume, folder, overwrite=overwrite)
+        if importIntoDatabase:
+            export.importFolder(folder)
+        return files
 
     def close(self) -> None:
         """End the child process, if any, and forget the full-strength results."""

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from MedDenoiseLib import compare, run, torch_installation, volumes
+from MedDenoiseLib import compare, export, run, torch_installation, volumes
 from MedDenoiseLib.logic import MedDenoiseLogic
 from MedDenoiseLib.parameters import MedDenoiseParameterNode
 
@@ -71,6 +71,7 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.strengthSlider.connect("valueChanged(double)", self._onStrengthMoved)
         self.ui.compareButton.connect("clicked(bool)", self.onCompareButton)
         self.ui.denoiseButton.connect("clicked(bool)", self.onDenoiseButton)
+        self.ui.saveButton.connect("clicked(bool)", self.onSaveButton)
 
         scene = slicer.mrmlScene
         self.addObserver(scene, slicer.vtkMRMLScene.StartCloseEvent, self._onSceneStartClose)
@@ -259,6 +260,28 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._showState()
             self._showError(error)
 
+    def onSaveButton(self) -> None:
+        """Save the result as a DICOM series in a folder that the user chooses."""
+        output = self._parameterNode.outputVolume
+        parent = self._askFolder()
+        if not parent:
+            return
+        folder = export.folderFor(output, parent)
+        try:
+            files = self.logic.saveAsDICOM(output, folder)
+            question = _("{count} files are in {folder}. Add them to the DICOM database, too?")
+            if slicer.util.confirmYesNoDisplay(question.format(count=len(files), folder=folder)):
+                export.importFolder(folder)
+            self.ui.statusLabel.text = _("Saved in {folder}.").format(folder=folder)
+        except Exception as error:
+            self._showState()
+            self._showError(error)
+
+    def _askFolder(self) -> str:
+        """Return the folder that the user chooses, empty for none."""
+        title = _("Folder in which the DICOM series gets a folder of its own")
+        return str(qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title) or "")
+
     # Running
 
     def onDenoiseButton(self) -> None:
@@ -389,6 +412,11 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             widget.enabled = not running
         parameters = self._parameterNode
         self.ui.modelComboBox.enabled = not running and not (parameters is not None and parameters.weightsFile)
+        saveProblem = _("Wait until denoising is done.") if running else self._saveProblem()
+        self.ui.saveButton.enabled = not saveProblem
+        self.ui.saveButton.toolTip = saveProblem or _(
+            "Save the result as a new DICOM series of the same study; the original files are not changed."
+        )
         if running:
             self.ui.denoiseButton.enabled = True
             self.ui.denoiseButton.toolTip = _("Stop denoising; nothing is changed.")
@@ -410,6 +438,10 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         # A result that was not made in this session (a scene that was opened): the slider is for the next run.
         self.ui.strengthSlider.enabled = not (strengthProblem and self.logic.strengthControl.holds(output))
         self.ui.statusLabel.text = problem or hint or strengthProblem or self._note
+
+    def _saveProblem(self) -> str:
+        parameters = self._parameterNode
+        return self.logic.saveProblem(parameters.outputVolume if parameters is not None else None)
 
     def _showProgress(self) -> None:
         started = self._run.total > 0

@@ -152,9 +152,7 @@ def test_long_descriptions_stay_within_64_characters(tmp_path: Path):
 
 
 def test_names_in_other_alphabets_stay_as_they_are(tmp_path: Path):
-    source = write_series(
-        tmp_path / "in", 1, SpecificCharacterSet="ISO_IR 144", PatientName="Люкceмбypг^A", PatientID="é?"
-    )
+    source = write_series(tmp_path / "in", 1, SpecificCharacterSet="ISO_IR 144", PatientName="Люкceмбypг^A")
     before = next(source.iterdir()).read_bytes()
     (path,) = derive(source, tmp_path / "out")
     name = header(path)["PatientName"]
@@ -199,7 +197,7 @@ def test_missing_attributes_are_empty_never_invented(tmp_path: Path):
 # --- what it holds
 
 
-@pytest.mark.parametrize("slope", [b"1", b"1.0002441", b"0.5", b"001.000000E+00"])
+@pytest.mark.parametrize("slope", [b"1", b"1.0002441", b"0.00001", b"001.000000E+00"])
 @pytest.mark.parametrize(
     ("kind", "changes"),
     [

@@ -126,7 +126,14 @@ def install(*, qt: bool = True, window: bool = False) -> None:
 
     import slicer
 
-    from . import application, parameter_node_wrapper, sample_data, scripted_loadable_module, translation
+    from . import (
+        application,
+        dicom_database,
+        parameter_node_wrapper,
+        sample_data,
+        scripted_loadable_module,
+        translation,
+    )
 
     slicer.mrmlScene = application.create_scene()
     if qt:
@@ -148,6 +155,8 @@ def install(*, qt: bool = True, window: bool = False) -> None:
         sys.modules[f"slicer.{name}"] = module
         setattr(slicer, name, module)
     sys.modules["SampleData"] = sample_data
+    sys.modules.update(dicom_database.modules())
+    slicer.dicomDatabase = dicom_database.Database()
     _record_dialogs()
     _record_observer_errors()
     if qt:

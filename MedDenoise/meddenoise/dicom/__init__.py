@@ -9,7 +9,7 @@ from __future__ import annotations
 from meddenoise.dicom.derived import check_derived_folder, write_derived_series
 from meddenoise.dicom.headers import Derivation
 from meddenoise.dicom.reading import read_folder, read_series
-from meddenoise.dicom.series import Series, find_series
+from meddenoise.dicom.series import Series, find_series, series_of_files
 
 __all__ = [
     "Derivation",
@@ -18,5 +18,6 @@ __all__ = [
     "find_series",
     "read_folder",
     "read_series",
+    "series_of_files",
     "write_derived_series",
 ]

@@ -6,7 +6,7 @@ import math
 import os
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,10 +141,26 @@ def scan(folder: str | Path) -> FolderContents:
     folder = Path(folder).expanduser()
     if not folder.exists():
         raise InputError(f"There is no file or folder {folder}.")
+    return _contents([folder] if folder.is_file() else _files_below(folder))
+
+
+def series_of_files(paths: Iterable[Path]) -> Series:
+    """Return the CT series that files make, wherever each lies.
+
+    :raises InputError: when they are not the CT images of one series.
+    :raises MissingPackageError: without pydicom.
+    """
+    contents = _contents(paths)
+    if len(contents.series) != 1:
+        raise InputError(f"The files hold {len(contents.series)} CT series; give the files of one.")
+    return contents.series[0]
+
+
+def _contents(paths: Iterable[Path]) -> FolderContents:
     contents = FolderContents()
     found: dict[str, Series] = {}
     damaged: list[Path] = []
-    for path in [folder] if folder.is_file() else _files_below(folder):
+    for path in paths:
         header, kind = _read_header(path)
         if kind is not None:
             contents.others[kind] += 1
