@@ -104,6 +104,7 @@ def test_stopped_from_outside_it_ends_with_its_processes_and_goes_on(write_slice
         cwd=tmp_path,
         start_new_session=True,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
     records = part_folder(tmp_path / "out") / "records"
@@ -112,10 +113,14 @@ def test_stopped_from_outside_it_ends_with_its_processes_and_goes_on(write_slice
         time.sleep(0.02)
     done = {p.name for p in records.rglob("[!.]*.json")}
     assert done, "something was done"
-    process.send_signal(how)
-    out = process.communicate(timeout=60)[0]
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)  # a terminal sends Ctrl-C to all
+    else:
+        process.send_signal(how)
+    out, error = process.communicate(timeout=60)
     assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
     assert ("Stopped; what is done is kept in .out.part" in out) == (how == signal.SIGINT)
+    assert "Traceback" not in error
     while time.monotonic() < deadline and alive(process.pid):
         time.sleep(0.05)
     assert not alive(process.pid), "its processes ended too"
