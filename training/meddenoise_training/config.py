@@ -86,22 +86,26 @@ class NetworkConfig(_Section):
 
     :param widths: channels at each level, finest first.
     :param blocks: residual blocks at each level.
+    :param slices: neighbouring slices at the entrance: 1, 3, 5 or 7; the middle one is denoised.
     """
 
     widths: tuple[int, ...]
     blocks: int = 2
+    slices: int = 1
 
     @model_validator(mode="after")
     def _possible(self) -> NetworkConfig:
         try:
             self.architecture()
         except WeightsError as error:
-            raise ValueError("1 to 6 widths of 1 to 1024 channels, and 1 to 16 blocks, can be built") from error
+            raise ValueError(
+                "1 to 6 widths of 1 to 1024 channels, 1 to 16 blocks, and 1, 3, 5 or 7 slices can be built"
+            ) from error
         return self
 
     def architecture(self) -> Architecture:
         """Return what is built."""
-        return Architecture(ARCHITECTURE_KINDS[0], self.widths, self.blocks)
+        return Architecture(ARCHITECTURE_KINDS[0], self.widths, self.blocks, self.slices)
 
 
 class LossConfig(_Section):

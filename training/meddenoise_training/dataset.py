@@ -13,7 +13,7 @@ from torch import Tensor
 from meddenoise.errors import InputError
 from meddenoise_training.cleaned_targets import CleanedTargets
 from meddenoise_training.config import DataConfig
-from meddenoise_training.manifest import open_slices, read_manifest
+from meddenoise_training.manifest import neighbours, open_slices, read_manifest
 from meddenoise_training.noise.bank import Bank
 
 #: Added to each target's SD before weighting by 1/SD^2: below it an estimate tells more about anatomy than about noise.
@@ -24,13 +24,15 @@ _TRIES = 4
 
 @dataclass(frozen=True)
 class Patch:
-    """A piece of a training slice, and what it takes to make a noisy input of it; images are (1, patch, patch) float32.
+    """A piece of a training slice, and what it takes to make a noisy input of it; images are float32.
 
-    :param target: HU: what the network is asked for.
+    :param target: (1, patch, patch) HU: what the network is asked for.
     :param target_sd: of the noise that the target carries, HU.
-    :param base: HU: what noise is added to; the target itself, or the slice before its target was cleaned.
+    :param base: (slices, patch, patch) HU: what noise is added to; the target itself, or the slice before its target
+        was cleaned; the neighbours of such a slice with it, where the network looks at several.
     :param base_sd: of the noise that the base carries, HU.
-    :param projection: noise of the bank, made in the projections of this slice; SD 1 in its soft tissue. None without.
+    :param projection: noise of the bank, made in the projections of these slices, the same shape; SD 1 in their soft
+        tissue. None without.
     :param slice: of the train split.
     """
 
@@ -45,9 +47,10 @@ class Patch:
 class Patches:
     """Random patches of the train split of a prepared folder, flipped and turned at random."""
 
-    def __init__(self, prepared: Path, config: DataConfig, *, projection: bool = False) -> None:
+    def __init__(self, prepared: Path, config: DataConfig, *, projection: bool = False, slices: int = 1) -> None:
         """Open a prepared folder.
 
+        :param slices: neighbouring slices that the network looks at.
         :param projection: whether patches come with noise of its bank.
         :raises InputError: when it does not hold what the configuration asks for.
         """
@@ -59,7 +62,8 @@ class Patches:
                 f"Patches of {config.patch} do not fit into the smallest slices, whose side is "
                 f"{self._slices.smallest_side}."
             )
-        entries = manifest.splits["train"]
+        entries = self._entries = manifest.splits["train"]
+        self._reach = slices // 2
         self._sd = np.array([e.noise_sd for e in entries], dtype=np.float32)
         self._cleaned = CleanedTargets(prepared, manifest, config.targets) if config.targets is not None else None
         self._target_sd = self._sd
@@ -81,20 +85,22 @@ class Patches:
         # Not rng.choice, which adds the probabilities up each time.
         index = int(np.searchsorted(self._synthetic if synthetic else self._ct, rng.random(), side="right"))
         place = self._place(index, rng)
-        target = base = self._slices[index]
-        base_sd = self._target_sd
-        if self._cleaned is not None and not synthetic:
-            target = base = self._cleaned.slice(index)
-            if rng.random() < self._config.own_noise:
-                base, base_sd = self._slices[index], self._sd
+        as_it_was = self._cleaned is not None and not synthetic and rng.random() < self._config.own_noise
+        base_sd = self._sd if as_it_was else self._target_sd
+        around = neighbours(self._entries, index, self._reach)
         return Patch(
-            target=place.cut(target),
+            target=place.cut(self._target(index)),
             target_sd=float(self._target_sd[index]),
-            base=place.cut(base),
+            base=torch.cat([place.cut(self._slices[i] if as_it_was else self._target(i)) for i in around]),
             base_sd=float(base_sd[index]),
-            projection=self._projection(index, place, rng),
+            projection=self._projection(around, place, rng),
             slice=index,
         )
+
+    def _target(self, index: int) -> npt.NDArray[np.int16]:
+        if self._cleaned is None or self._entries[index].kind == "synthetic":
+            return self._slices[index]
+        return self._cleaned.slice(index)
 
     def _place(self, index: int, rng: np.random.Generator) -> _Place:
         size = self._config.patch
@@ -106,11 +112,18 @@ class Patches:
                 break
         return _Place(top, left, size, int(rng.integers(4)), bool(rng.random() < 0.5))
 
-    def _projection(self, index: int, place: _Place, rng: np.random.Generator) -> Tensor | None:
+    def _projection(self, around: list[int], place: _Place, rng: np.random.Generator) -> Tensor | None:
         if self._bank is None:
             return None
-        noise, sd = self._bank.slice(index, int(rng.integers(self._bank.realisations)))
-        return place.cut(noise) / sd
+        realisation, chosen = int(rng.integers(self._bank.realisations)), set[int]()
+        layers = []
+        for index in around:
+            # A slice that stands for its own neighbour has its noise once; other noise where there is some.
+            again = (realisation + 1) % self._bank.realisations if index in chosen else realisation
+            noise, sd = self._bank.slice(index, again)
+            layers.append(place.cut(noise) / sd)
+            chosen.add(index)
+        return torch.cat(layers)
 
 
 @dataclass(frozen=True)

@@ -239,7 +239,9 @@ def _figures(network: ResidualAutoencoder, prepared: Path, manifest: Manifest) -
     }
     for split in ("validation", "test"):
         if manifest.splits[split]:
-            measured = Validation(prepared, split, _FIGURE_SLICES).figures(network)
+            measured = Validation(prepared, split, _FIGURE_SLICES, entrance=network.architecture.slices).figures(
+                network
+            )
             figures[split] = [{key: _rounded(value) for key, value in asdict(f).items()} for f in measured]
     return figures
 

@@ -47,7 +47,8 @@ def fit(
     state = FitState(config, prepared, fabric)
     if not fabric.is_global_zero:
         report, progress = (lambda _: None), None
-    validation = Validation(prepared, "validation", config.fit.validation_slices)
+    entrance = config.shape.slices if config.shape is not None else 1
+    validation = Validation(prepared, "validation", config.fit.validation_slices, entrance=entrance)
     if config.fit.patience is not None and not validation:
         raise InputError("There are no validation slices to stop early by; prepare some, or leave fit.patience away.")
     if state.resume(run):

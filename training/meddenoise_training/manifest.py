@@ -171,3 +171,23 @@ def _map(path: Path, least: int) -> npt.NDArray[np.int16]:
             f"{path} holds {slices.shape} {slices.dtype}, the manifest says {least} slices of int16; prepare again."
         )
     return np.asarray(slices)
+
+
+def neighbours(entries: list[Slice], index: int, reach: int) -> list[int]:
+    """Return a slice among its neighbours of the same series, ``2 * reach + 1`` places in all, the ends repeated.
+
+    A synthetic slice has no neighbours and stands for them itself.
+    """
+
+    def towards(step: int, count: int) -> int:
+        place = index
+        for _ in range(count):
+            there = place + step
+            if not (
+                0 <= there < len(entries) and entries[index].series and entries[there].series == entries[index].series
+            ):
+                break
+            place = there
+        return place
+
+    return [towards(-1 if offset < 0 else 1, abs(offset)) for offset in range(-reach, reach + 1)]

@@ -23,7 +23,7 @@ from meddenoise_training.noise.mixture import draw_noise
 class Batch(NamedTuple):
     """Patches of a step.
 
-    :param noisy: (n, 1, patch, patch) float32, network units.
+    :param noisy: (n, slices, patch, patch) float32, network units.
     :param target: (n, 1, patch, patch) float32, HU.
     :param scale: (n, 1, 1, 1) HU: the unit in which the residual of a patch is measured.
     :param slices: (n,) of the train split, that they are from.
@@ -40,7 +40,9 @@ class Samples:
 
     def __init__(self, prepared: Path, config: Config) -> None:
         self._config = config
-        self._patches = Patches(prepared, config.data, projection=config.noise.projection_share > 0)
+        slices = config.shape.slices if config.shape is not None else 1
+        projection = config.noise.projection_share > 0
+        self._patches = Patches(prepared, config.data, projection=projection, slices=slices)
 
     def draw(self, step: int, places: Iterable[int]) -> Batch:
         """Draw some of the patches of a step.

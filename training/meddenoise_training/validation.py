@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from meddenoise.intensity import from_network, to_network
 from meddenoise.metrics import ABDOMEN, bias, psnr, rmse
-from meddenoise_training.manifest import open_slices, read_manifest
+from meddenoise_training.manifest import neighbours, open_slices, read_manifest
 from meddenoise_training.noise.correlated import SHARP, SMOOTH, STREAKED, Kernel, alike, correlated_noise
 from meddenoise_training.noise.gaussian import gaussian_noise
 
@@ -53,7 +53,12 @@ class Figures:
 class Validation:
     """Slices of a split of a prepared folder, spread evenly, with their noise."""
 
-    def __init__(self, prepared: Path, split: str, slices: int) -> None:
+    def __init__(self, prepared: Path, split: str, slices: int, *, entrance: int = 1) -> None:
+        """Choose slices.
+
+        :param slices: of each kind.
+        :param entrance: neighbouring slices that the network looks at.
+        """
         manifest = read_manifest(prepared)
         stack = open_slices(prepared, split, manifest)
         entries = manifest.splits[split]
@@ -64,7 +69,8 @@ class Validation:
             limit = np.median([entries[i].noise_sd for i in indices]) if indices else 0.0
             clean = [i for i in indices if entries[i].noise_sd <= limit]
             places = np.linspace(0, len(clean) - 1, min(slices, len(clean))).round().astype(int)
-            self._groups[name] = [stack[clean[place]].astype(np.float32) for place in places]
+            around = [neighbours(entries, clean[place], entrance // 2) for place in places]
+            self._groups[name] = [np.stack([stack[i] for i in indices]).astype(np.float32) for indices in around]
 
     def __bool__(self) -> bool:
         """Whether there are slices to validate on."""
@@ -75,7 +81,7 @@ class Validation:
         rows = []
         for number, reference in enumerate(self._groups["ct"][:count]):
             noisy, denoised = _denoised(network, reference, _NOISES["smooth"], number)
-            rows.append((noisy, denoised, reference))
+            rows.append((noisy, denoised, _middle(reference)))
         return rows
 
     def figures(self, network: nn.Module) -> list[Figures]:
@@ -119,8 +125,9 @@ def _measure(
     noise: Noise,
 ) -> Figures:
     rows = []
-    for number, reference in enumerate(references):
-        noisy, denoised = _denoised(network, reference, noise, number)
+    for number, around in enumerate(references):
+        noisy, denoised = _denoised(network, around, noise, number)
+        reference = _middle(around)
         body = reference > BODY_ABOVE_HU
         rows.append(
             (
@@ -134,10 +141,16 @@ def _measure(
     return Figures(name, *(float(np.mean(column)) for column in zip(*rows, strict=True)))
 
 
-def _denoised(network: nn.Module, reference: Image, noise: Noise, seed: int) -> tuple[Image, Image]:
-    """Add noise to a slice and denoise it; return both, HU."""
-    height, width = reference.shape
-    noisy = reference + noise(height, width, torch.Generator().manual_seed(seed))[0, 0].numpy()
+def _middle(around: Image) -> Image:
+    middle: Image = around[len(around) // 2]
+    return middle
+
+
+def _denoised(network: nn.Module, around: Image, noise: Noise, seed: int) -> tuple[Image, Image]:
+    """Add noise to a slice and its neighbours (slices, j, i) and denoise it; return noisy and denoised (j, i), HU."""
+    height, width = around.shape[1:]
+    generator = torch.Generator().manual_seed(seed)
+    noisy = around + np.stack([noise(height, width, generator)[0, 0].numpy() for _ in around])
     with torch.inference_mode():
-        x = torch.from_numpy(to_network(noisy))[None, None].to(next(network.parameters()).device)
-        return noisy, from_network(network(x)[0, 0].float().cpu().numpy())
+        x = torch.from_numpy(to_network(noisy))[None].to(next(network.parameters()).device)
+        return _middle(noisy), from_network(network(x)[0, 0].float().cpu().numpy())

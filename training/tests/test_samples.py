@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
+import numpy as np
 import pytest
 import torch
 
 from meddenoise_training.config import load_config
+from meddenoise_training.manifest import neighbours, open_slices, read_manifest
+from meddenoise_training.noise.bank import make_bank
 from meddenoise_training.samples import Samples
 
 
@@ -37,3 +42,38 @@ def test_the_unit_is_the_noise_of_patch_and_target_above_a_floor(prepared):
     assert float((added / (batch.scale.flatten() - 2)).median()) == pytest.approx(1, abs=0.05)
     scanned = samples(prepared, fit__scale_floor_hu=2.0, data__synthetic_share=0.0).draw(0, range(64))
     assert scanned.scale.min() > 2 + 1.8 * 5, "noise of the target's own, of at least 5 HU, and 1.5 times that added"
+
+
+def test_a_network_that_looks_at_three_slices_gets_the_neighbours_of_the_series(prepared):
+    """The middle is the target's slice, its neighbours those beside it in the series, each with noise of its own."""
+    manifest = read_manifest(prepared)
+    hu, entries = open_slices(prepared, "train", manifest), manifest.splits["train"]
+    shape = {
+        "network.widths": [4],
+        "network.blocks": 1,
+        "network.slices": 3,
+        "noise.sd_low": 0.001,
+        "noise.sd_high": 0.002,
+    }
+    overrides = {"data.patch": 64, "data.batch": 64, "data.synthetic_share": 0.3, "noise.clean_share": 0, **shape}
+    batch = Samples(prepared, load_config(None, overrides)).draw(0, range(64))
+    assert batch.noisy.shape == (64, 3, 64, 64)
+    seen = set()
+    for noisy, target, index in zip(1000 * batch.noisy, batch.target, batch.slices.tolist(), strict=True):
+        around = neighbours(entries, index, 1)
+        for layer, i in zip(noisy, around, strict=True):
+            assert np.allclose(np.sort(layer.round().numpy(), axis=None), np.sort(hu[i], axis=None), atol=1)
+        assert torch.allclose(noisy[1].round(), target[0], atol=1)
+        assert not noisy[0].equal(noisy[2]), "a slice that stands for its neighbours has other noise there"
+        seen.add(len(set(around)))
+    assert seen == {1, 2, 3}, "synthetic slices alone, the ends of a series, its middle"
+
+
+def test_the_noise_of_the_bank_comes_with_every_neighbour(prepared, tmp_path):
+    folder = tmp_path / "prepared"
+    shutil.copytree(prepared, folder)
+    make_bank(folder, read_manifest(folder), views=8)
+    overrides = {"data.patch": 32, "network.widths": [4], "network.slices": 3, "noise.projection_share": 1}
+    batch = Samples(folder, load_config(None, overrides)).draw(0, range(32))
+    assert batch.noisy.shape == (32, 3, 32, 32)
+    assert not batch.noisy[:, 0].equal(batch.noisy[:, 1])

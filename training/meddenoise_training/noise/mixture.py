@@ -23,7 +23,7 @@ Model = Literal["white", "correlated", "projection"]
 class NoiseDraw:
     """Noise of a patch and what it was drawn with.
 
-    :param noise: (1, height, width) float32, HU.
+    :param noise: (slices, height, width) float32, HU.
     :param sd: of the noise over the patch, HU.
     :param kernel: of correlated noise, else None.
     :param quantum: whether its variance follows the attenuation.
@@ -45,7 +45,8 @@ def draw_noise(
     goes; very noisy ones its upper half), or the network would be taught to keep what it should remove. Only noise-free
     targets also get next to none.
 
-    :param hu: (1, height, width) float32: the patch that noise is drawn for, HU.
+    :param hu: (slices, height, width) float32: the patch that noise is drawn for, HU; noise is drawn for each slice, of
+        the same SD and kernel.
     :param target_sd: noise that the target carries already, HU; 0 where it is noise-free.
     :param projection: noise of the bank for this patch, SD 1 in the slice's soft tissue; None where there is no bank.
     """
@@ -53,26 +54,26 @@ def draw_noise(
     def uniform(low: float, high: float) -> float:
         return low + (high - low) * float(torch.rand((), generator=generator))
 
+    slices, height, width = hu.shape
     sd = _draw_sd(uniform, target_sd, config)
     if projection is not None and uniform(0, 1) < config.projection_share:
         noise = projection * sd
-        return NoiseDraw(noise, float(noise.square().mean().sqrt()), "projection", None, quantum=False)
-    height, width = hu.shape[-2:]
+        return NoiseDraw(noise, float(noise[slices // 2].square().mean().sqrt()), "projection", None, quantum=False)
     white = uniform(0, 1) < config.white_share
     kernel = None if white else _draw_kernel(uniform, config)
-    level = torch.tensor([sd])
+    level = torch.full((slices,), sd)
     if kernel is None:
         noise = gaussian_noise(level, height, width, generator)
     else:
-        noise = correlated_noise(level, alike(kernel, 1), height, width, generator)
+        noise = correlated_noise(level, alike(kernel, slices), height, width, generator)
     quantum = uniform(0, 1) < config.quantum_share
     # One or the other: both are ways for the SD to differ from place to place.
     factor = (
-        quantum_factor(hu.unsqueeze(0))
+        quantum_factor(hu.unsqueeze(1))
         if quantum
         else smooth_sd_map(torch.tensor([uniform(0, config.sd_map)]), height, width, generator)
     )
-    return NoiseDraw((noise * factor)[0], sd, "white" if white else "correlated", kernel, quantum)
+    return NoiseDraw((noise * factor)[:, 0], sd, "white" if white else "correlated", kernel, quantum)
 
 
 def _draw_sd(uniform: Callable[[float, float], float], target_sd: float, config: NoiseConfig) -> float:
