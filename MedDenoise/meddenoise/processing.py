@@ -258,7 +258,6 @@ def denoise(
     report = describe(loaded, denoiser, settings)
     report = replace(
         report,
-        noise_after=None if loaded.noise is None else noise_or_none(array),
         warnings=(*report.warnings, *said),
         seconds={**report.seconds, "denoise": seconds},
     )
@@ -301,7 +300,7 @@ def output_kind(source: Source, target: str | Path, settings: Settings) -> str:
 def save(denoised: Denoised, target: str | Path, settings: Settings) -> Report:
     """Write a result beside its target, then move it into place: a file, or a folder of DICOM.
 
-    :returns: the report, complete.
+    :returns: the report, complete: with the noise that is left, which is estimated here, where a batch has time for it.
     :raises OutputError: when it exists (without ``overwrite``), cannot be written, or the disk is full.
     """
     started = time.monotonic()
@@ -327,8 +326,9 @@ def save(denoised: Denoised, target: str | Path, settings: Settings) -> Report:
                 note=f"Denoised by MedDenoise {report.version}, {100 * report.strength:g}%, research use only: "
                 f"{report.model}",
             )
+    after = None if report.noise_before is None else noise_or_none(denoised.volume.array)
     seconds = {**report.seconds, "save": time.monotonic() - started}
-    return replace(report, target=str(target), warnings=(*report.warnings, *said), seconds=seconds)
+    return replace(report, target=str(target), noise_after=after, warnings=(*report.warnings, *said), seconds=seconds)
 
 
 def save_spread(denoised: Denoised, target: str | Path, settings: Settings) -> None:
