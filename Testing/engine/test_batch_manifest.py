@@ -121,7 +121,7 @@ def test_one_run_at_a_time_and_a_killed_one_holds_nothing(tmp_path: Path):
 def test_a_full_disk_is_said(tmp_path: Path):
     with open_manifest(tmp_path, SETTINGS) as manifest:
         manifest.path = Path("/dev/full")
-        with pytest.raises(DiskFullError, match="cannot be written"):
+        with pytest.raises(DiskFullError, match="no room left"):
             manifest.record(an_entry("a"), DONE)
         assert manifest.records == {}
 

@@ -25,8 +25,8 @@ from typing import Any
 
 from meddenoise.batch.inventory import Entry, Stamp
 from meddenoise.batch.lock import locked
-from meddenoise.batch.outcome import Outcome, says_disk_is_full
-from meddenoise.errors import DiskFullError, InputError, OutputError
+from meddenoise.batch.outcome import Outcome, disk_full, says_disk_is_full
+from meddenoise.errors import InputError, OutputError
 
 MANIFEST_FILE = "meddenoise-batch.jsonl"
 _FORMAT = 1
@@ -76,7 +76,7 @@ class Manifest:
                     os.fsync(file.fileno())
             except OSError as error:
                 if says_disk_is_full(error, self.path.parent, len(text)):
-                    raise DiskFullError(f"{self.path} cannot be written ({error.strerror}).") from error
+                    raise disk_full(self.path.parent) from error
                 raise OutputError(f"{self.path} cannot be written ({error.strerror or error}).") from error
 
     def _load(self, settings: dict[str, Any]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from meddenoise.errors import MedDenoiseError, NotCTError
+from meddenoise.errors import DiskFullError, MedDenoiseError, NotCTError
 
 State = Literal["done", "failed", "skipped"]
 #: No other series could be written either: disk full, quota used up, mounted read-only.
@@ -51,14 +52,19 @@ def says_disk_is_full(error: BaseException, folder: Path, needed: int) -> bool:
     :param needed: bytes that were to be written: libraries often keep the system's own reason to themselves, so the
         room left is compared with it.
     """
-    import shutil
-
     if any(isinstance(cause, OSError) and cause.errno in _NO_ROOM for cause in _causes(error)):
         return True
     try:
         return shutil.disk_usage(folder).free < needed
     except OSError:
         return False
+
+
+def disk_full(folder: Path) -> DiskFullError:
+    """Return the error that says so."""
+    return DiskFullError(
+        f"There is no room left in {folder}; what was finished is safe: make room and start the batch again."
+    )
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meddenoise.batch.inventory import Entry
-from meddenoise.batch.outcome import Outcome, says_disk_is_full
-from meddenoise.errors import DiskFullError
+from meddenoise.batch.outcome import Outcome, disk_full, says_disk_is_full
 from meddenoise.processing import save
 
 if TYPE_CHECKING:
@@ -36,9 +35,7 @@ def save_result(denoised: Denoised, entry: Entry, folder: Path, settings: Settin
         force_to_disk(target)
     except Exception as error:
         if says_disk_is_full(error, folder, size):
-            raise DiskFullError(
-                f"There is no room left in {folder}; what was finished is safe: make room and start the batch again."
-            ) from error
+            raise disk_full(folder) from error
         raise
     return Outcome("done", report=report.to_dict())
 
