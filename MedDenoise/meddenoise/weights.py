@@ -12,6 +12,8 @@ from meddenoise.errors import MissingPackageError, OutputError, WeightsError
 from meddenoise.model_card import ModelCard
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from meddenoise.network import ResidualAutoencoder
 
 CARD_KEY = "meddenoise_card"
@@ -38,6 +40,19 @@ def sha256_of(path: Path) -> str:
                 digest.update(block)
     except OSError as error:
         raise WeightsError(f"The weights file {path} cannot be read: {error.strerror or error}.") from error
+    return digest.hexdigest()
+
+
+def tensors_digest(network: nn.Module) -> str:
+    """Return the SHA-256 of a network's values alone, in hexadecimal: the same under another card.
+
+    Of each tensor, in the order of their names: name, shape, and its values as float32.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        values = tensor.detach().cpu().float().contiguous()
+        digest.update(f"{name} {tuple(values.shape)}\n".encode())
+        digest.update(values.numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from meddenoise.catalogue import find_model
 from meddenoise.denoiser import Denoiser, Precision
 from meddenoise.intensity import from_network, to_network
-from meddenoise.weights import load_network
+from meddenoise.weights import load_network, tensors_digest
 from meddenoise_training.benchmark.cases import Image
 from meddenoise_training.benchmark.conditions import Noisy
 from meddenoise_training.networks import read_network
@@ -42,6 +41,7 @@ class Method:
     :param strengths: at which blends of input and result are measured; only 1 where there is no such choice.
     :param strength: of them, the one that the tables show.
     :param network: behind it, and the slices at its entrance; None for what is none.
+    :param weights: :func:`meddenoise.weights.tensors_digest` of the network; a model card finds its figures by it.
     :param slow: takes many seconds a slice: the tasks, which take hundreds of slices, leave it out unless told.
     """
 
@@ -52,6 +52,7 @@ class Method:
     strengths: tuple[float, ...] = (1.0,)
     strength: float = 1.0
     network: nn.Module | None = None
+    weights: str | None = None
     slow: bool = False
 
     @property
@@ -78,8 +79,9 @@ def weights_method(model: str, *, strength: float, precision: Precision = "auto"
         return np.asarray(denoiser.denoise(noisy.image[np.newaxis])[0], np.float32)
 
     strengths = tuple(sorted({*STRENGTHS, strength}))
-    fingerprint = f"{denoiser.sha256} {denoiser.precision} {strengths} {strength}"
-    return Method(chosen.name, "ours", fingerprint, denoise, strengths, strength, network)
+    weights = tensors_digest(network)  # not the file's SHA-256: another card changes no result
+    fingerprint = f"{weights} {denoiser.precision} {strengths} {strength}"
+    return Method(chosen.name, "ours", fingerprint, denoise, strengths, strength, network, weights)
 
 
 def baseline_method(run: Path) -> Method:
@@ -90,7 +92,8 @@ def baseline_method(run: Path) -> Method:
     network = read_network(run).network
     slow = network_gflop(network, 512, 512) > _SLOW_GFLOP
     name = run.resolve().name
-    return Method(name, "baseline", _hash_of_weights(network), _through(network), network=network, slow=slow)
+    weights = tensors_digest(network)
+    return Method(name, "baseline", weights, _through(network), network=network, weights=weights, slow=slow)
 
 
 def peer_methods(names: Sequence[str] | None, tuned: Path | None, report: Callable[[str], None]) -> list[Method]:
@@ -126,11 +129,3 @@ def _through(network: nn.Module) -> Callable[[Noisy, float], Image]:
             return np.asarray(from_network(network(x)[0, 0].float().numpy()), np.float32)
 
     return denoise
-
-
-def _hash_of_weights(network: nn.Module) -> str:
-    total = hashlib.sha256()
-    state: dict[str, Any] = network.state_dict()
-    for name, value in state.items():
-        total.update(name.encode() + value.contiguous().numpy().tobytes())
-    return total.hexdigest()

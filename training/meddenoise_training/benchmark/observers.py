@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from meddenoise_training.benchmark.cases import Image
 from meddenoise_training.benchmark.phantoms import LESIONS, Disc
 
 _NORMAL_95 = 1.96
+#: Regions are left out in so many batches for the interval of a shift.
+_BATCHES = 10
 #: Of a disc's transfer function so much is kept, cycles/mm.
 _HIGHEST_FREQUENCY = 0.9
 
@@ -50,10 +52,21 @@ def contrast_transfer(
     return found
 
 
-def texture(rois: Image, pixel: float) -> dict[str, Any]:
-    """Return the NPS of uniform regions: ``frequency`` and ``mean_frequency`` in cycles/pixel, ``nps``, ``sd`` (HU)."""
+def texture(rois: Image, before: Image, pixel: float) -> dict[str, Any]:
+    """Return the NPS of uniform regions: ``frequency`` and ``mean_frequency`` in cycles/pixel, ``nps``, ``sd`` (HU).
+
+    :param before: the same regions as they were before denoising, (n, j, i) HU.
+    :returns: with them ``shift``: the mean frequency over that before, less 1, with its 95 % interval (jackknife over
+        batches of regions).
+    """
+
+    def shift(kept: npt.NDArray[np.intp]) -> float:
+        own, base = (noise_power(images[kept], (pixel, pixel)).mean_frequency for images in (rois, before))
+        return own / base - 1
+
     found = noise_power(rois, (pixel, pixel))
     return {
+        "shift": _jackknife(shift, len(rois), _BATCHES),
         "frequency": _rounded(found.frequency * pixel),
         "nps": _rounded(found.profile),
         "mean_frequency": found.per_pixel(found.mean_frequency),
@@ -116,15 +129,22 @@ def _ratio(
 ) -> list[float] | None:
     """Return the ratio of both f50 with its interval: a jackknife over the batches."""
 
-    def ratio(batches: Sequence[int]) -> float:
-        own, base = (
-            _function(images[list(batches)].mean(axis=0), discs, radius, pixel).f50 for images in (after, before)
-        )
+    def ratio(kept: npt.NDArray[np.intp]) -> float:
+        own, base = (_function(images[kept].mean(axis=0), discs, radius, pixel).f50 for images in (after, before))
         return own / base
 
-    every = range(len(before))
-    whole = ratio(every)
-    left = [ratio([k for k in every if k != out]) for out in every] if len(before) > 1 else [whole]
+    return _jackknife(ratio, len(before), len(before))
+
+
+def _jackknife(measure: Callable[[npt.NDArray[np.intp]], float], count: int, batches: int) -> list[float] | None:
+    """Return what is measured on all of ``count``, with its 95 % interval from leaving out a batch at a time.
+
+    None where it cannot be measured.
+    """
+    every = np.arange(count)
+    whole = measure(every)
+    batches = min(batches, count)
+    left = [measure(every[every % batches != out]) for out in range(batches)] if batches > 1 else [whole]
     if not np.isfinite([whole, *left]).all():
         return None
     half = _NORMAL_95 * float(np.sqrt((len(left) - 1) * np.var(left)))

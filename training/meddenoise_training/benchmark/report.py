@@ -18,6 +18,7 @@ from meddenoise_training.benchmark.observers import shown
 from meddenoise_training.benchmark.store import write_beside
 from meddenoise_training.benchmark.summary import Source, removed_share
 from meddenoise_training.benchmark.targets import QUARTER, Measured, figures_to_reach
+from meddenoise_training.tables import table
 
 REPORT_NAME = "BENCHMARK.md"
 _REACHED = ("figure", "target", "patients", "truth")
@@ -103,9 +104,10 @@ def _reached(reached: dict[str, list[dict[str, Any]]]) -> list[str]:
         lines += [
             f"## Figures to reach: {name}",
             "",
-            "| figure | target | test patients | truth, phantom | reached |",
-            "|---|---|---|---|---|",
-            *("| " + " | ".join([*(_cell(r[key]) for key in _REACHED), signs[r["reached"]]]) + " |" for r in rows),
+            *table(
+                ["figure", "target", "test patients", "truth, phantom", "reached"],
+                [[*(r[key] for key in _REACHED), signs[r["reached"]]] for r in rows],
+            ),
             "",
         ]
     return lines
@@ -126,7 +128,7 @@ def _images(name: str, source: Source) -> list[str]:
         rows = [
             [m.name, *(_shown(source.mean(c.name, m.name, figure), shape) for c in conditions)] for m in source.methods
         ]
-        lines += [f"### {title}", "", *_table(["method", *(c.name for c in conditions)], rows), ""]
+        lines += [f"### {title}", "", *table(["method", *(c.name for c in conditions)], rows), ""]
     if name == "patients":
         gains = [_shown(ceiling_db(c.dose), "{:+.1f}") for c in conditions]
         lines += [
@@ -153,7 +155,7 @@ def _bias(measured: Measured, methods: Sequence[Method]) -> list[str]:
             "",
             "Mean of result less reference, HU; of all conditions the one furthest from 0.",
             "",
-            *_table(["method", *tissues], rows),
+            *table(["method", *tissues], rows),
             "",
         ]
     return lines
@@ -181,7 +183,7 @@ def _noisy_scans(noisy: dict[str, Any], methods: Sequence[Method]) -> list[str]:
         "No reference: the blind noise estimate before and after, and whether what was removed shows anatomy "
         "(its correlation with the edges of the image; 0: nothing but noise was removed).",
         "",
-        *_table(["method", "SD before, HU", "SD removed", "residual structure", "periodic pattern, HU"], rows),
+        *table(["method", "SD before, HU", "SD removed", "residual structure", "periodic pattern, HU"], rows),
         "",
     ]
 
@@ -201,7 +203,7 @@ def _tasks(tasks: dict[str, Any], methods: Sequence[Method]) -> list[str]:
                 f"{own['sd']:.1f}",
                 "-" if base is None else f"{1 - own['sd'] / base['sd']:.0%}",
                 f"{own['mean_frequency']:.3f}",
-                "-" if base is None else f"{own['mean_frequency'] / base['mean_frequency'] - 1:+.1%}",
+                _with_interval(own["shift"], "{:+.1%}"),
                 *(_ratio(discs.get(c)) for c in ("30", "100", "900")),
             ]
         )
@@ -211,7 +213,7 @@ def _tasks(tasks: dict[str, Any], methods: Sequence[Method]) -> list[str]:
         "NPS (AAPM TG-233) in uniform tissue, its 1-D mean frequency in cycles/pixel; the frequency where the transfer "
         "function of discs falls to 50 %, as a ratio to the input's measured on the same images (95 % interval).",
         "",
-        *_table(
+        *table(
             ["method", "SD, HU", "removed", "mean frequency", "shift", "TTF50, 30 HU", "100 HU", "900 HU"], texture_rows
         ),
         "",
@@ -227,7 +229,7 @@ def _tasks(tasks: dict[str, Any], methods: Sequence[Method]) -> list[str]:
                 [m.name, *(_auc(parts[m.name][strength_name(m.strength)]["lesions"][le][observer]) for le in lesions)]
                 for m in present
             ]
-            lines += [f"## Detectability, {title}: AUC of the {name}", "", *_table(["method", *lesions], rows), ""]
+            lines += [f"## Detectability, {title}: AUC of the {name}", "", *table(["method", *lesions], rows), ""]
     return lines
 
 
@@ -249,10 +251,9 @@ def _strengths(measured: Measured, tasks: dict[str, Any], methods: Sequence[Meth
             reduction = measured.truth.sd_reduction(measured.truth.conditions_named(QUARTER), m.name, s)
             row.append("-" if reduction is None else f"{reduction.value:.0%}")
             uniform = tasks["uniform"].get(m.name, {}).get(key)
-            base = tasks["uniform"].get("input", {}).get("1")
-            if uniform is not None and base is not None:
-                shift = uniform["texture"]["mean_frequency"] / base["texture"]["mean_frequency"] - 1
-                row += [f"{shift:+.1%}", _ratio(tasks["discs"][m.name][key].get("30"))]
+            if uniform is not None:
+                shift = uniform["texture"]["shift"]
+                row += [_with_interval(shift, "{:+.1%}"), _ratio(tasks["discs"][m.name][key].get("30"))]
             else:
                 row += ["-", "-"]
             for background in ("uniform", "patient"):
@@ -263,7 +264,7 @@ def _strengths(measured: Measured, tasks: dict[str, Any], methods: Sequence[Meth
         lines += [
             f"## Strength: {m.name}, quarter dose, smooth kernel",
             "",
-            *_table(
+            *table(
                 [
                     "strength",
                     "RMSE patients",
@@ -301,24 +302,13 @@ def _costs(methods: list[dict[str, Any]]) -> list[str]:
         "",
         "Timed one after the other in one run on the same slice, on the processor; only the ratios carry over.",
         "",
-        *_table(["method", "kind", "parameters", "GFLOP", "ms", "of non-local means"], rows),
+        *table(["method", "kind", "parameters", "GFLOP", "ms", "of non-local means"], rows),
         "",
     ]
 
 
 def _pictures(pictures: Iterable[str]) -> list[str]:
     return ["## Pictures", "", *(f"![{name}]({name})\n" for name in pictures)]
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(map(_cell, cells)) + " |"
-
-    return [line(head), "|" + "---|" * len(head), *map(line, rows)]
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "/")
 
 
 def _shown(value: float | None, shape: str) -> str:
@@ -330,8 +320,12 @@ def _mean(values: Sequence[float], shape: str) -> str:
 
 
 def _ratio(found: dict[str, Any] | None) -> str:
-    return "-" if found is None or found["ratio"] is None else shown(Interval(*found["ratio"]), "{:.3f}")
+    return _with_interval(None if found is None else found["ratio"], "{:.3f}")
 
 
 def _auc(found: dict[str, Any] | None) -> str:
-    return "-" if found is None else shown(Interval(*found["auc"]), "{:.3f}")
+    return _with_interval(None if found is None else found["auc"], "{:.3f}")
+
+
+def _with_interval(found: list[float] | None, shape: str) -> str:
+    return "-" if found is None else shown(Interval(*found), shape)

@@ -27,6 +27,7 @@ from meddenoise_training.benchmark.tasks import Effort, measure_tasks
 from meddenoise_training.manifest import read_manifest
 
 RESULT_NAME = "benchmark.json"
+RESULT_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def run_benchmark(
     quick_enough = [m for m in methods if plan.slow_tasks or not m.slow]
     tasks = measure_tasks(patients, quick_enough, store, report, effort=plan.effort, views=plan.views)
     result = {
-        "format": 1,
+        "format": RESULT_FORMAT,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "plan": asdict(plan),
         "software": _software(),
@@ -148,6 +149,7 @@ def _costs(methods: Sequence[Method], case: Case, report: Callable[[str], None])
             "group": m.group,
             "strength": m.strength,
             "fingerprint": m.fingerprint,
+            "weights": m.weights,
             **asdict(costs[m.name]),
         }
         for m in methods

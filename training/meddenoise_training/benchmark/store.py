@@ -14,6 +14,9 @@ import numpy.typing as npt
 
 from meddenoise.errors import OutputError
 
+#: Of what a part holds; one more when that changes, so that parts of an earlier version are measured anew.
+_PART_FORMAT = 2
+
 
 class Store:
     """Results under ``parts`` and noise under ``noise`` of a folder; written beside, then renamed.
@@ -40,8 +43,8 @@ class Store:
             return kept
         result = compute()
         self.computed += 1
-        key = {"settings": self._settings, "fingerprint": fingerprint}
-        text = json.dumps({"condition": condition, "method": method, "key": key, "result": result}, allow_nan=False)
+        whole = {"condition": condition, "method": method, "key": self._key(fingerprint), "result": result}
+        text = json.dumps(whole, allow_nan=False)
         write_beside(self._path(condition, method), lambda path: path.write_text(text, "utf-8"))
         return result
 
@@ -51,9 +54,8 @@ class Store:
             saved = json.loads(self._path(condition, method).read_text("utf-8"))
         except (OSError, ValueError):
             return None
-        key = {"settings": self._settings, "fingerprint": fingerprint}
         # As JSON has them: tuples became lists.
-        return saved.get("result") if saved.get("key") == json.loads(json.dumps(key)) else None
+        return saved.get("result") if saved.get("key") == json.loads(json.dumps(self._key(fingerprint))) else None
 
     def array(self, name: str, compute: Callable[[], npt.NDArray[Any]]) -> npt.NDArray[np.float16]:
         """Return a kept array of noise, or compute and keep it, as float16."""
@@ -69,6 +71,9 @@ class Store:
         write_beside(path, lambda beside: _save(beside, array))
         write_beside(key, lambda beside: beside.write_text(settings, "utf-8"))
         return array
+
+    def _key(self, fingerprint: str) -> dict[str, Any]:
+        return {"format": _PART_FORMAT, "settings": self._settings, "fingerprint": fingerprint}
 
     def _path(self, condition: str, method: str) -> Path:
         return self.folder / "parts" / f"{_file_name(condition)}--{_file_name(method)}.json"

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from meddenoise.metrics import Interval, patient_mean
 from meddenoise_training.benchmark.conditions import CONDITIONS
 from meddenoise_training.benchmark.images import Rows, strength_name
-from meddenoise_training.benchmark.methods import Method
 
 #: Rows by condition and method, of one source.
 Table = Mapping[str, Mapping[str, Rows]]
@@ -20,12 +19,28 @@ ByPatient = dict[str, float]
 Figure = Callable[[Mapping[str, Any]], float | None]
 
 
+class Column(Protocol):
+    """What of a method decides where its figures are found: a ``Method``, or one read from ``benchmark.json``."""
+
+    @property
+    def name(self) -> str:
+        """Return it as in tables."""
+
+    @property
+    def group(self) -> str:
+        """Return ``input``, ``classical``, ``baseline`` or ``ours``."""
+
+    @property
+    def strength(self) -> float:
+        """Return the strength that tables show."""
+
+
 @dataclass(frozen=True)
 class Source:
     """The measurements on one kind of slices, and the methods that were measured."""
 
     table: Table
-    methods: Sequence[Method]
+    methods: Sequence[Column]
 
     def conditions(self, *groups: str) -> list[str]:
         """Return the conditions measured of some groups."""
@@ -50,9 +65,18 @@ class Source:
         values = self.by_patient(condition, method, figure, strength)
         return float(np.mean(list(values.values()))) if values else None
 
-    def group_mean(self, conditions: Sequence[str], method: str, figure: str | Figure) -> Interval | None:
+    def group_mean(
+        self, conditions: Sequence[str], method: str, figure: str | Figure, strength: float | None = None
+    ) -> Interval | None:
         """Return the mean over conditions and patients, with its interval."""
-        return _interval([self.by_patient(c, method, figure) for c in conditions])
+        return _interval([self.by_patient(c, method, figure, strength) for c in conditions])
+
+    def biases(self, conditions: Sequence[str], method: str) -> dict[str, Interval]:
+        """Return the bias of each tissue, mean over conditions and patients with its interval, HU."""
+        means = {
+            t: self.group_mean(conditions, method, partial(_bias_of, t)) for t in self._tissues(conditions, method)
+        }
+        return {tissue: mean for tissue, mean in means.items() if mean is not None}
 
     def best(self, condition: str, group: str, figure: str = "psnr", *, largest: bool = True) -> str | None:
         """Return the method of a group with the best mean; None where the group has none."""
@@ -81,8 +105,7 @@ class Source:
         """Return the bias of each tissue: of the conditions' means the one furthest from 0, HU."""
         worst: dict[str, float] = {}
         for condition in conditions:
-            rows = self.table.get(condition, {}).get(method, [])
-            for tissue in dict.fromkeys(t for r in rows for t in r["strengths"]["1"]["bias"]):
+            for tissue in self._tissues([condition], method):
                 mean = self.mean(condition, method, partial(_bias_of, tissue))
                 if mean is not None and abs(mean) >= abs(worst.get(tissue, 0.0)):
                     worst[tissue] = mean
@@ -91,6 +114,10 @@ class Source:
     def sd_reduction(self, conditions: Sequence[str], method: str, strength: float | None = None) -> Interval | None:
         """Return the share of the noise's SD that is removed."""
         return _interval([self.by_patient(c, method, removed_share, strength) for c in conditions])
+
+    def _tissues(self, conditions: Sequence[str], method: str) -> list[str]:
+        rows = [row for c in conditions for row in self.table.get(c, {}).get(method, [])]
+        return list(dict.fromkeys(tissue for row in rows for tissue in row["strengths"]["1"]["bias"]))
 
     def _difference(self, condition: str, method: str, rival: str, figure: str, strength: float | None) -> ByPatient:
         own, other = self.by_patient(condition, method, figure, strength), self.by_patient(condition, rival, figure)

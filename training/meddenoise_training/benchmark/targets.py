@@ -179,18 +179,17 @@ def _transfer(method: Method, measured: Measured) -> Row:
 
 def _texture(method: Method, measured: Measured) -> list[Row]:
     part = measured.tasks["uniform"].get(method.name, {})
-    base = measured.tasks["uniform"].get("input", {}).get("1", {}).get("texture")
     rows = []
     for strength, target in ((method.strength, "within 16 %"), (1.0, "reported")):
         found = part.get(strength_name(strength), {}).get("texture")
-        shift = None if found is None or base is None else found["mean_frequency"] / base["mean_frequency"] - 1
+        shift = None if found is None or found["shift"] is None else Interval(*found["shift"])
         rows.append(
             Row(
                 f"NPS mean-frequency shift at strength {strength:g}",
                 target,
                 "-",
-                "not measured" if shift is None else f"{shift:+.1%}",
-                None if shift is None else abs(shift) <= 0.16 or target == "reported",
+                "not measured" if shift is None else shown(shift, "{:+.1%}"),
+                None if shift is None else abs(shift.value) <= 0.16 or target == "reported",
             )
         )
     return rows

@@ -163,5 +163,6 @@ def _lesions(method: Method, images: Callable[[], Iterator[_Laid]], report: Repo
         shown = denoised if s == 1 else noisy + np.float32(s) * (denoised - noisy)
         part[strength_name(s)] = {"lesions": lesion_figures(shown, kinds, pixel)}
         if uniform:
-            part[strength_name(s)]["texture"] = texture(shown[[kind is None for kind in kinds]], pixel)
+            empty = [kind is None for kind in kinds]
+            part[strength_name(s)]["texture"] = texture(shown[empty], noisy[empty], pixel)
     return part
