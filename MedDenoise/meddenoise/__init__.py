@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 __all__ = [
     "Denoiser",
+    "Volume",
     "__version__",
     "blend",
     "estimate_noise",
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
     from meddenoise.denoiser import Denoiser
     from meddenoise.noise_estimate import estimate_noise
     from meddenoise.strength import blend
-    from meddenoise.volume_files import read_volume, write_volume
+    from meddenoise.volume_files import Volume, read_volume, write_volume
 
 _HOMES = {
     "Denoiser": "denoiser",
+    "Volume": "volume_files",
     "blend": "strength",
     "estimate_noise": "noise_estimate",
     "read_volume": "volume_files",

@@ -146,6 +146,7 @@ class Denoiser:
 
         >>> import SimpleITK as sitk
         >>> from meddenoise import Denoiser
+        >>> from meddenoise.phantom import numerical_abdomen
         >>> image = sitk.GetImageFromArray(numerical_abdomen(slices=2, size=128).hu)
         >>> image.SetSpacing((0.7, 0.7, 2.5))
         >>> denoised = Denoiser("fast", device="cpu").denoise_image(image)
