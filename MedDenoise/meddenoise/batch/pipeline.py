@@ -60,7 +60,7 @@ def run_here(work: Work) -> None:
     reader.start()
     writer.start()
     try:
-        while (pair := flow.loaded.get()) is not None and not flow.ends_early():
+        while (pair := flow.loaded.get()) is not None:
             entry, loaded = pair
             del pair  # the input goes as soon as its result is there
             try:
