@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.progress import Progress
 
 from meddenoise.errors import InputError, MedDenoiseError
@@ -80,18 +81,15 @@ def _bank(
     prepared: Prepared,
     realisations: Annotated[int, typer.Option(min=1, help="For each training slice.")] = 2,
     views: Annotated[int, typer.Option(min=2, help="Projections over half a turn.")] = 720,
-    seed: Annotated[int, typer.Option(help="Of the scanners and of their noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the scanners and of their noise.")] = 0,
     accelerator: Accelerator = "cpu",
-    threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one for each processor by default.")] = None,
 ) -> None:
     """Make low-dose noise for every training slice, in its projections; the same command goes on after a stop."""
-    import torch
-
     from meddenoise_training.manifest import read_manifest
     from meddenoise_training.noise.bank import make_bank
+    from meddenoise_training.pool import processors
 
-    if threads is not None:
-        torch.set_num_threads(threads)
     with _bar("Noise") as progress:
         slices = make_bank(
             prepared,
@@ -100,6 +98,7 @@ def _bank(
             views=views,
             seed=seed,
             device=accelerator,
+            workers=(workers or processors()) if accelerator == "cpu" else 1,
             progress=progress,
         )
     _line(f"{prepared}: {realisations} realisations of low-dose noise for each of {slices} slices")
@@ -299,6 +298,9 @@ def _export(
     run: Annotated[Path, typer.Argument(help="Folder of a run of `fit`.")],
     target: Annotated[Path, typer.Argument(help="The .safetensors file to write; its card goes beside it as .md.")],
     card: Annotated[Path, typer.Option(help="TOML file with the card's text, as your copy of configs/fast-card.toml.")],
+    benchmark: Annotated[
+        Path | None, typer.Option(help="benchmark.json that measured these very weights: its figures go into the card.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a target that exists.")] = False,
     threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
 ) -> None:
@@ -309,7 +311,25 @@ def _export(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    _line(f"{target}: SHA-256 {export(run, target, card, overwrite=overwrite)}")
+    _line(f"{target}: SHA-256 {export(run, target, card, benchmark=benchmark, overwrite=overwrite)}")
+
+
+@app.command("inspect")
+def _inspect(
+    path: Annotated[Path, typer.Argument(help="A .safetensors file, or the folder of a run of `fit`.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
+) -> None:
+    """Show the card of a weights file; of a run its step, best figures and configuration."""
+    from meddenoise.cli.reporting import as_json as print_json
+    from meddenoise_training.inspection import inspect
+
+    found = inspect(path)
+    if as_json:
+        print_json(found.values)
+    elif console.is_terminal:
+        console.print(Markdown(found.page))
+    else:
+        _line(found.page)
 
 
 @contextmanager

@@ -36,7 +36,11 @@ def call(monkeypatch, capsys):
 
 def test_the_first_block_of_the_readme_makes_weights_from_dicom(archive, tmp_path, monkeypatch, call):
     """Its lines as typed, with the two copies edited, a small archive for CT, and options that make it quick."""
-    quick: dict[str, list[object]] = {"prepare": ["--synthetic", 10, "--slab-mm", 5], "fit": ["--steps", 4, *SMALL]}
+    quick: dict[str, list[object]] = {
+        "prepare": ["--synthetic", 10, "--slab-mm", 5],
+        "bank": ["--views", 24],
+        "fit": ["--steps", 4, *SMALL],
+    }
     monkeypatch.chdir(tmp_path)
     block = (TRAINING / "README.md").read_text(encoding="utf-8").split("```")[1]
     out = {}

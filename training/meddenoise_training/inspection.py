@@ -1,0 +1,149 @@
+"""What a weights file or a run's checkpoint says of itself, as a page and as plain values; nothing is measured."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from meddenoise.errors import InputError
+from meddenoise.weights import read_card, sha256_of
+from meddenoise_training.card_page import card_page
+from meddenoise_training.checkpoint import CHECKPOINT_NAME, averaged_weights, read_checkpoint_file
+from meddenoise_training.config import Config
+from meddenoise_training.logs import FIGURES_NAME, read_log
+from meddenoise_training.tables import table
+
+_FIGURES = {"rmse_before": ".2f", "rmse": ".2f", "psnr_before": ".2f", "psnr": ".2f", "bias": "+.2f"}
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What there is: ``page`` in Markdown for people, ``values`` for programs."""
+
+    page: str
+    values: dict[str, Any]
+
+
+def inspect(path: Path) -> Inspection:
+    """Read what a file says of itself.
+
+    :param path: a ``.safetensors`` file, a checkpoint, or the folder of a run.
+    :raises InputError: when a checkpoint is not there or cannot be read; WeightsError likewise for a weights file.
+    """
+    if path.is_dir():
+        if not (path / CHECKPOINT_NAME).exists():
+            raise InputError(f"There is no checkpoint in {path}; name a weights file or the folder of a run of `fit`.")
+        return _inspect_run(path / CHECKPOINT_NAME)
+    if path.suffix == Path(CHECKPOINT_NAME).suffix:
+        return _inspect_run(path)
+    card, sha256 = read_card(path), sha256_of(path)
+    values = {"kind": "weights", "path": str(path), "sha256": sha256, "card": json.loads(card.to_json())}
+    return Inspection(card_page(card, sha256), values)
+
+
+def _inspect_run(file: Path) -> Inspection:
+    saved = read_checkpoint_file(file)
+    try:
+        config, step = dict(saved["config"]), int(saved["step"])
+        weights = sum(tensor.numel() for tensor in averaged_weights(saved).values())
+        planned = config["fit"]["steps"]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(f"{file} is not a checkpoint of `meddenoise-train fit`.") from error
+    validations = _validations(file.parent, step)
+    best = min(validations, key=_mean_rmse) if validations else None
+    kept = saved.get("best")
+    values = {
+        "kind": "run",
+        "path": str(file),
+        "step": step,
+        "planned": planned,
+        "parameters": weights,
+        "prepared": saved.get("prepared"),
+        "begun_from": saved.get("begun_from"),
+        "distilled_from": saved.get("distilled_from"),
+        "exported_step": kept["step"] if kept else step,
+        "best": best,
+        "last": validations[-1] if validations else None,
+        "config": config,
+        "this_version": _understood(config),
+    }
+    return Inspection(_run_page(values), values)
+
+
+def _understood(config: dict[str, Any]) -> bool:
+    try:
+        Config.model_validate(config)
+    except ValidationError:
+        return False
+    return True
+
+
+def _validations(run: Path, step: int) -> list[dict[str, Any]]:
+    """Return the validations that a run logged up to a step: step and rows of figures."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row in read_log(run / FIGURES_NAME):
+        if None in row.values() or int(row["step"]) > step:  # broken off halfway, or beyond the checkpoint
+            continue
+        figures = {key: float(row[key]) for key in _FIGURES}
+        found.setdefault(int(row["step"]), []).append({"name": row["name"], **figures})
+    return [{"step": number, "figures": rows} for number, rows in sorted(found.items())]
+
+
+def _mean_rmse(validation: dict[str, Any]) -> float:
+    rows = validation["figures"]
+    return float(sum(row["rmse"] for row in rows)) / len(rows)
+
+
+def _run_page(found: dict[str, Any]) -> str:
+    config = found["config"]
+    facts = {
+        "step": f"{found['step']} of {found['planned']} planned",
+        "exported are": f"the averaged weights (EMA) of step {found['exported_step']}",
+        "network": f"{config.get('architecture') or config.get('network')}, {found['parameters']} parameters",
+        "prepared data": found["prepared"],
+        "begun from": found["begun_from"],
+        "distilled from": found["distilled_from"],
+    }
+    lines = [
+        f"# Run {Path(found['path']).resolve().parent.name}",
+        "",
+        *(f"- {name}: {value}" for name, value in facts.items() if value),
+    ]
+    if not found["this_version"]:
+        lines += ["- made by another version: it can be looked at and begun from, but not resumed or exported"]
+    for title, key in (("Best validation (lowest mean RMSE)", "best"), ("Last validation", "last")):
+        if found[key] is not None and not (key == "last" and found["last"] == found["best"]):
+            lines += ["", f"## {title}: step {found[key]['step']}", "", *_figures(found[key]["figures"])]
+    return "\n".join([*lines, "", "## Configuration", "", *_configuration(config), ""])
+
+
+def _figures(rows: list[dict[str, Any]]) -> list[str]:
+    def shown(row: dict[str, Any], key: str) -> str:
+        return "-" if row[key] == float("inf") else format(row[key], _FIGURES[key])
+
+    head = ["slices, noise", "RMSE, HU", "PSNR C50/W400, dB", "bias, HU"]
+    cells = [
+        [
+            row["name"],
+            f"{shown(row, 'rmse_before')} → {shown(row, 'rmse')}",
+            f"{shown(row, 'psnr_before')} → {shown(row, 'psnr')}",
+            shown(row, "bias"),
+        ]
+        for row in rows
+    ]
+    return table(head, cells)
+
+
+def _configuration(config: dict[str, Any]) -> list[str]:
+    plain = [f"{key} = {json.dumps(v)}" for key, v in config.items() if v is not None and not isinstance(v, dict)]
+    sections = [
+        line
+        for section, values in config.items()
+        if isinstance(values, dict)
+        for line in ("", f"[{section}]", *(f"{key} = {json.dumps(v)}" for key, v in values.items() if v is not None))
+    ]
+    return ["```toml", *plain, *sections, "```"]

@@ -1,0 +1,99 @@
+"""Inspect: the card of a weights file; of a run its step, best figures and configuration; all of it as JSON too."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+
+import pytest
+import torch
+
+from meddenoise.catalogue import find_model
+from meddenoise.errors import InputError, WeightsError
+from meddenoise.weights import read_card, sha256_of
+from meddenoise_training.checkpoint import CHECKPOINT_NAME, read_checkpoint, write_checkpoint
+from meddenoise_training.cli import main
+from meddenoise_training.config import load_config
+from meddenoise_training.fit import fit
+from meddenoise_training.inspection import inspect
+from meddenoise_training.logs import FIGURES_NAME
+
+TINY = {
+    **{"data.patch": 32, "data.batch": 2, "fit.steps": 4, "fit.warmup_steps": 1, "fit.precision": "32-true"},
+    **{"network.widths": [4, 8], "network.blocks": 1, "fit.tensorboard": False, "fit.pictures": 0},
+    **{"fit.ema_decay": 0.5, "fit.validation_slices": 1, "fit.validate_every": 1, "fit.learning_rate": 0.02},
+}
+
+
+@pytest.fixture(scope="module")
+def run(prepared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    fit(load_config(None, TINY), prepared, folder, report=lambda _: None)
+    return folder
+
+
+def test_a_weights_file_shows_its_card():
+    path = find_model("fast").path
+    card, found = read_card(path), inspect(path)
+    assert found.values["card"] == json.loads(card.to_json())
+    assert found.values["sha256"] == sha256_of(path)
+    for words in (card.title, card.summary, card.limits[0], card.data[0]["doi"], sha256_of(path)):
+        assert words in found.page, words
+
+
+def test_a_run_shows_its_step_its_best_figures_and_its_configuration(run):
+    found = inspect(run)
+    with (run / FIGURES_NAME).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    by_step = {s: [float(r["rmse"]) for r in rows if int(r["step"]) == s] for s in (1, 2, 3, 4)}
+    best = min(by_step, key=lambda s: sum(by_step[s]))
+    assert (found.values["step"], found.values["planned"]) == (4, 4)
+    assert found.values["best"]["step"] == best
+    assert [r["rmse"] for r in found.values["best"]["figures"]] == by_step[best]
+    assert found.values["last"]["step"] == 4
+    saved = read_checkpoint(run)
+    assert found.values["config"] == saved["config"]
+    assert found.values["parameters"] == sum(t.numel() for t in saved["network"].values())
+    for words in ("# Run tiny", "4 of 4 planned", f"step {best}", "learning_rate = 0.02", "ct, white", "[noise]"):
+        assert words in found.page, words
+    assert inspect(run / CHECKPOINT_NAME).values == found.values
+
+
+def test_a_checkpoint_is_not_older_than_what_is_shown(run, tmp_path):
+    """A run that was killed after a validation goes on from before it."""
+    write_checkpoint(tmp_path, {**read_checkpoint(run), "step": 2})
+    (tmp_path / FIGURES_NAME).write_bytes((run / FIGURES_NAME).read_bytes() + b"5,broken")
+    found = inspect(tmp_path)
+    assert found.values["last"]["step"] == 2
+
+
+def test_a_run_of_another_version_can_be_looked_at(run, tmp_path):
+    saved = read_checkpoint(run)
+    saved["config"]["noise"]["gone"] = 1
+    write_checkpoint(tmp_path, saved)
+    assert "made by another version" in inspect(tmp_path).page
+    assert "made by another version" not in inspect(run).page
+
+
+def test_the_command_prints_a_page_or_json(run, monkeypatch, capsys):
+    for path in (find_model("fast").path, run):
+        for options, is_json in (([], False), (["--json"], True)):
+            monkeypatch.setattr(sys, "argv", ["meddenoise-train", "inspect", str(path), *options])
+            with pytest.raises(SystemExit) as caught:
+                main()
+            assert caught.value.code == 0
+            out = capsys.readouterr().out
+            assert json.loads(out)["path"].startswith(str(path)) if is_json else out == inspect(path).page + "\n"
+
+
+def test_what_cannot_be_inspected_is_told_in_a_sentence(tmp_path):
+    with pytest.raises(InputError, match="no checkpoint in"):
+        inspect(tmp_path)
+    with pytest.raises(WeightsError, match="no weights file"):
+        inspect(tmp_path / "nowhere.safetensors")
+    with pytest.raises(InputError, match="cannot be read"):
+        inspect(tmp_path / "nowhere.pt")
+    torch.save({"a": 1}, tmp_path / "other.pt")
+    with pytest.raises(InputError, match="not a checkpoint of"):
+        inspect(tmp_path / "other.pt")
