@@ -21,6 +21,7 @@ from meddenoise.errors import InputError, MissingPackageError, OutputError
 
 EXTENSIONS = (".nrrd", ".nhdr", ".nii.gz", ".nii", ".mha", ".mhd")
 _NIFTI = (".nii.gz", ".nii")
+_LONGEST_HEADER_LINE = 65536
 #: NIfTI's field has 80 bytes, the last of which is 0.
 _DESCRIP_LENGTH = 79
 _SUGGESTION = ".nrrd, .nii.gz or .mha"
@@ -256,6 +257,8 @@ def _check_header(reader: Any, path: Path) -> None:
         )
     if path.name.lower().endswith(_NIFTI):
         _check_nifti(reader, path)
+    if path.suffix.lower() in (".mha", ".mhd"):
+        _check_metaimage(reader, path)
 
 
 def _check_nifti(reader: Any, path: Path) -> None:
@@ -276,6 +279,38 @@ def _check_nifti(reader: Any, path: Path) -> None:
         there = 0
     if there < needed:
         raise InputError(f"{path.name} is incomplete or damaged; copy or download it again.")
+
+
+def _check_metaimage(reader: Any, path: Path) -> None:
+    """Refuse a MetaImage without all of its data, about which the library writes lines of its own to the terminal.
+
+    The header is ``key = value`` lines, of which ``ElementDataFile`` is the last. Data in several files (``LIST``, a
+    pattern) are left to the library.
+    """
+    header, start = {}, 0
+    with path.open("rb") as file:
+        while "ElementDataFile" not in header and (line := file.readline(_LONGEST_HEADER_LINE)):
+            key, _, value = line.decode("latin-1").partition("=")
+            header[key.strip()] = value.strip()
+        start = file.tell()
+    name = header.get("ElementDataFile", "")
+    if name.split(" ")[0] == "LIST" or "%" in name:
+        return
+    data = path if name.upper() == "LOCAL" else path.parent / name
+    start = start if data == path else max(0, int(header.get("HeaderSize", 0)))
+    needed = math.prod(reader.GetSize()) * _bytes_of(reader)
+    if header.get("CompressedData", "").lower() == "true":
+        needed = int(header.get("CompressedDataSize", 0))
+    if not data.is_file():
+        raise InputError(f"The data of {path.name} are in {data.name}, which is not there; copy both files.")
+    if data.stat().st_size - start < needed:
+        raise InputError(f"{data.name} is incomplete or damaged; copy or download it again.")
+
+
+def _bytes_of(reader: Any) -> int:
+    """Return the size of one voxel in a file whose header has been read."""
+    words = str(_import_sitk().GetPixelIDValueAsString(reader.GetPixelID()))  # "16-bit signed integer"
+    return int(words.split("-")[0]) // 8
 
 
 def _bytes_in(path: Path) -> int:

@@ -285,3 +285,42 @@ def test_home_folder_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     write_volume("~/ct.nrrd", a_volume())
     assert left_in(tmp_path) == ["ct.nrrd"]
     assert read_volume(f"~{os.sep}ct.nrrd").array.shape == (3, 4, 5)
+
+
+# --- MetaImage without all of its data
+
+
+@pytest.mark.parametrize("name", ["local.mha", "apart.mhd"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_metaimage_cut_short_is_refused_with_nothing_on_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, compressed: bool
+) -> None:
+    path = tmp_path / name
+    values = np.random.default_rng(0).integers(0, 99, (4, 30, 30)).astype(np.int16)
+    for dtype in (np.int16, np.float32):
+        sitk.WriteImage(sitk.GetImageFromArray(values.astype(dtype)), str(path), compressed)
+        np.testing.assert_array_equal(read_volume(path).array, values)
+    data = next((file for file in tmp_path.iterdir() if file.suffix in (".raw", ".zraw")), path)
+    data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"incomplete or damaged"):
+        read_volume(path)
+    if data != path:
+        data.unlink()
+        with pytest.raises(InputError, match=r"which is not there; copy both files"):
+            read_volume(path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_volume_is_on_the_grid_of_another_within_what_files_round() -> None:
+    geometry = {"spacing": (0.7, 0.8, 2.5), "origin": (-120.25, 3.5, 1000.0)}
+    volume = Volume(np.zeros((5, 6, 7), np.int16), **geometry)
+    assert Volume(np.zeros((5, 6, 7), bool), **geometry).is_on_grid_of(volume)
+    rounded = {name: tuple(float(np.float32(v)) for v in values) for name, values in geometry.items()}
+    assert Volume(np.zeros((5, 6, 7)), **rounded).is_on_grid_of(volume)
+    for other in (
+        Volume(np.zeros((5, 7, 6)), **geometry),
+        Volume(np.zeros((5, 6, 7)), spacing=(0.7, 0.8, 2.6), origin=geometry["origin"]),
+        Volume(np.zeros((5, 6, 7)), spacing=geometry["spacing"], origin=(-120.25, 3.6, 1000.0)),
+        Volume(np.zeros((5, 6, 7)), **geometry, direction=(-1.0, 0, 0, 0, -1, 0, 0, 0, 1)),
+    ):
+        assert not other.is_on_grid_of(volume)

@@ -1,0 +1,288 @@
+"""The commands beyond files in and out: DICOM series, masks, best quality, JSON, dry run, list, compare, models."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk  # noqa: N813 - as everybody calls it
+from typer.testing import CliRunner, Result
+
+from meddenoise import Denoiser, read_volume, write_volume
+from meddenoise.cli import app
+from meddenoise.volume_files import Volume
+
+GEOMETRY = {"spacing": (0.7, 0.8, 2.5), "origin": (-120.25, 3.5, 1000.0)}
+
+
+def a_ct(slices: int = 3) -> Volume:
+    return Volume(np.random.default_rng(0).normal(50, 20, (slices, 40, 33)).round().astype("int16"), **GEOMETRY)
+
+
+@pytest.fixture
+def ct(tmp_path: Path) -> Path:
+    write_volume(tmp_path / "ct.nrrd", a_ct())
+    return tmp_path / "ct.nrrd"
+
+
+@pytest.fixture
+def model(tiny_weights: Path) -> list[str]:
+    return ["--model", str(tiny_weights), "--device", "cpu", "--threads", "1"]
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """Return a folder with two CT series, a notes file, and an MR file."""
+    folder = tmp_path / "archive"
+    write_series(folder / "a", "1", a_ct().array)
+    write_series(folder / "b", "2", a_ct(4).array, gap=True)
+    write_series(folder / "mr", "3", a_ct(1).array, modality="MR", sop_class="1.2.840.10008.5.1.4.1.1.4")
+    (folder / "notes.txt").write_text("nothing")
+    return folder
+
+
+def write_series(
+    folder: Path,
+    number: str,
+    array: np.ndarray,
+    *,
+    gap: bool = False,
+    modality: str = "CT",
+    sop_class: str = "1.2.840.10008.5.1.4.1.1.2",
+) -> None:
+    folder.mkdir(parents=True)
+    for k, values in enumerate(array):
+        image = sitk.GetImageFromArray(values[np.newaxis])
+        tags = {
+            "0008|0016": sop_class,
+            "0008|0060": modality,
+            "0008|103e": f"Series {number}",
+            "0018|0050": "2.5",
+            "0018|0060": "120",
+            "0018|1210": "B30f",
+            "0020|000d": "1.2.3",
+            "0020|000e": f"1.2.3.{number}",
+            "0020|0052": "1.2.3.9",
+            "0020|0032": f"0\\0\\{2.5 * (k + (gap and k > 1))}",
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+            "0028|1052": "-1024",
+            "0028|1053": "1",
+        }
+        for tag, value in tags.items():
+            image.SetMetaData(tag, value)
+        image.SetSpacing((0.7, 0.8, 2.5))
+        writer = sitk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        writer.SetFileName(str(folder / f"{k}.dcm"))
+        writer.Execute(image)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def succeed(*arguments: object) -> Result:
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def assert_refused(result: Result, words: str, code: int = 1) -> None:
+    assert result.exit_code == code, result.output
+    assert words in " ".join(result.stderr.split())
+    assert result.stdout == ""
+
+
+# --- denoise
+
+
+def test_dicom_in_and_out(archive: Path, tmp_path: Path, model: list[str], tiny_weights: Path):
+    output = tmp_path / "out"
+    succeed("denoise", archive / "a", output, *model)
+    before, after = read_volume(archive / "a"), read_volume(output)
+    np.testing.assert_array_equal(after.array, Denoiser(tiny_weights, device="cpu").denoise(before.array))
+    assert not np.array_equal(after.array, before.array)
+    assert after.is_on_grid_of(before)
+    header = pydicom.dcmread(next(output.iterdir()))
+    assert header.StudyInstanceUID == "1.2.3"
+    assert header.SeriesInstanceUID != "1.2.3.1"
+    assert list(header.ImageType)[:2] == ["DERIVED", "SECONDARY"]
+    assert_refused(run("denoise", archive / "a", output, *model, "--quiet"), "overwrite")
+    succeed("denoise", archive / "a", tmp_path / "zero", *model, "--strength", "0")
+    np.testing.assert_array_equal(read_volume(tmp_path / "zero").array, before.array)
+
+
+def test_a_series_with_a_gap_goes_to_dicom_but_not_to_a_file(archive: Path, tmp_path: Path, model: list[str]):
+    assert_refused(run("denoise", archive / "b", tmp_path / "out.nrrd", *model, "--quiet"), "misses slices")
+    result = succeed("denoise", archive / "b", tmp_path / "out", *model, "--quiet")
+    assert "warning: " in result.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 4
+
+
+def test_a_name_with_an_ending_of_no_volume_file_is_no_folder_by_mistake(
+    archive: Path, tmp_path: Path, model: list[str]
+):
+    assert_refused(run("denoise", archive / "a", tmp_path / "out.nrdd", *model, "--quiet"), "out.nrdd")
+    assert not (tmp_path / "out.nrdd").exists()
+    succeed("denoise", archive / "a", f"{tmp_path / 'out.nrdd'}/", *model)
+    assert len(list((tmp_path / "out.nrdd").iterdir())) == 3
+
+
+@pytest.mark.parametrize("outside", [[], ["--outside"]])
+def test_a_mask(ct: Path, tmp_path: Path, model: list[str], outside: list[str]):
+    mask = np.zeros((3, 40, 33), np.uint8)
+    mask[:, 10:30, 8:25] = 2
+    write_volume(tmp_path / "mask.nii.gz", Volume(mask, **GEOMETRY))
+    succeed("denoise", ct, tmp_path / "out.nrrd", *model, "--mask", tmp_path / "mask.nii.gz", *outside)
+    succeed("denoise", ct, tmp_path / "full.nrrd", *model)
+    before, after, full = (read_volume(tmp_path / f"{name}.nrrd").array for name in ("ct", "out", "full"))
+    untouched = (mask == 0) != bool(outside)
+    np.testing.assert_array_equal(after[untouched], before[untouched])
+    deep = (slice(None), slice(0, 4), slice(0, 4)) if outside else (slice(None), slice(15, 25), slice(13, 20))
+    np.testing.assert_array_equal(after[deep], full[deep])
+    assert not np.array_equal(after[deep], before[deep])
+    image = sitk.ReadImage(str(tmp_path / "out.nrrd"))
+    assert image.GetMetaData("MedDenoise.mask").startswith("mask.nii.gz (SHA-256 ")
+
+
+def test_a_mask_on_another_grid_is_refused(ct: Path, tmp_path: Path, model: list[str]):
+    write_volume(tmp_path / "mask.nrrd", Volume(np.ones((3, 40, 33), np.uint8)))
+    result = run("denoise", ct, tmp_path / "out.nrrd", *model, "--quiet", "--mask", tmp_path / "mask.nrrd")
+    assert_refused(result, "not on the input's grid")
+    assert_refused(run("denoise", ct, tmp_path / "out.nrrd", *model, "--outside"), "it needs --mask", code=2)
+
+
+def test_best_quality_and_its_uncertainty(ct: Path, tmp_path: Path, model: list[str], tiny_weights: Path):
+    options = ["--quality", "best", "--uncertainty", tmp_path / "sd.nrrd", "--precision", "float32"]
+    result = succeed("denoise", ct, tmp_path / "out.nrrd", *model, *options)
+    assert "quality best" in result.stdout
+    spread = np.empty((3, 40, 33), np.float32)
+    denoiser = Denoiser(tiny_weights, device="cpu", precision="float32")
+    best = denoiser.denoise(a_ct().array, quality="best", spread=spread)
+    np.testing.assert_array_equal(read_volume(tmp_path / "out.nrrd").array, best)
+    sd = read_volume(tmp_path / "sd.nrrd")
+    np.testing.assert_array_equal(sd.array, spread)
+    assert sd.is_on_grid_of(a_ct())
+    refused = run("denoise", ct, tmp_path / "new.nrrd", *model, "--uncertainty", tmp_path / "new_sd.nrrd")
+    assert_refused(refused, "it needs --quality best", code=2)
+    assert_refused(run("denoise", ct, tmp_path / "new.nrrd", "--quality", "highest"), "not one of", code=2)
+
+
+def test_the_report_as_json(ct: Path, tmp_path: Path, model: list[str]):
+    result = succeed("denoise", ct, tmp_path / "out.nrrd", *model, "--json", "--strength", "0.5")
+    report = json.loads(result.stdout)
+    assert report["source"] == str(ct)
+    assert report["target"] == str(tmp_path / "out.nrrd")
+    assert (report["model"], report["strength"], report["slices"]) == ("tiny", 0.5, 3)
+    assert 15 < report["noise_before"] < 25
+    assert report["seconds"].keys() == {"load", "denoise", "save"}
+    assert (report["warnings"], report["findings"]) == ([], [])
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(ct: Path, tmp_path: Path, model: list[str]):
+    result = succeed("denoise", ct, tmp_path / "out.nrrd", *model, "--dry-run")
+    assert "Would denoise 3 slices" in result.stdout
+    assert "out.nrrd" in result.stdout
+    assert (
+        json.loads(succeed("denoise", ct, tmp_path / "o.nrrd", *model, "--dry-run", "--json").stdout)["target"] is None
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["ct.nrrd"]
+    assert_refused(run("denoise", ct, tmp_path / "no" / "out.nrrd", *model, "--dry-run"), "does not exist")
+
+
+def test_a_label_map_is_refused_unless_forced_and_doubts_are_warnings(tmp_path: Path, model: list[str]):
+    labels = np.zeros((3, 40, 33), np.uint8)
+    labels[:, 10:30, 10:30] = 7
+    write_volume(tmp_path / "labels.nrrd", Volume(labels))
+    arguments = ["denoise", tmp_path / "labels.nrrd", tmp_path / "out.nrrd", *model, "--quiet"]
+    assert_refused(run(*arguments), "label map")
+    assert not (tmp_path / "out.nrrd").exists()
+    assert "warning: It looks like a label map" in succeed(*arguments, "--force").stderr
+    write_volume(tmp_path / "mr.nrrd", Volume((a_ct().array + 200).astype(np.uint16)))
+    result = succeed("denoise", tmp_path / "mr.nrrd", tmp_path / "mr_out.nrrd", *model, "--json")
+    assert [finding["code"] for finding in json.loads(result.stdout)["findings"]] == ["no_negative"]
+    assert "warning: None of its values is below 0" in result.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to catch")
+def test_sigterm_while_it_writes_leaves_nothing_half_written(tmp_path: Path, model: list[str]):
+    write_volume(tmp_path / "ct.nrrd", Volume(np.random.default_rng(0).normal(0, 9, (90, 256, 256)).astype("int16")))
+    command = [sys.executable, "-m", "meddenoise.cli", "denoise", tmp_path / "ct.nrrd", tmp_path / "out.nrrd", *model]
+    with subprocess.Popen([*command, "--strength", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob(".meddenoise-*/out.nrrd")) and time.monotonic() < deadline:
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert stderr.decode().endswith("error: Terminated; nothing was left half-written.\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["ct.nrrd"]
+
+
+# --- list, noise, compare, models
+
+
+def test_list(archive: Path):
+    text = succeed("list", archive).stdout
+    assert "1.2.3.1: 'Series 1', 3 slices, voxels 0.7 x 0.8 x 2.5 mm, thickness 2.5 mm, kernel B30f, 120 kV" in text
+    assert "not one volume: " in text
+    assert f"2 CT series in {archive}; beside them 1 MR file, 1 non-DICOM file." in text
+    values = json.loads(succeed("list", archive, "--json").stdout)
+    assert [(row["uid"], row["readable"]) for row in values["series"]] == [("1.2.3.1", True), ("1.2.3.2", False)]
+    assert values["others"] == {"MR file": 1, "non-DICOM file": 1}
+
+
+def test_noise_as_json(ct: Path):
+    values = json.loads(succeed("noise", ct, "--json").stdout)
+    assert values["size"] == [33, 40, 3]
+    assert 17 < values["noise_sd_hu"] < 23
+
+
+def test_compare(ct: Path, tmp_path: Path):
+    volume = a_ct()
+    volume.array = volume.array + np.int16(3)
+    write_volume(tmp_path / "b.nrrd", volume)
+    text = succeed("compare", ct, tmp_path / "b.nrrd").stdout
+    assert "RMSE 3.00 HU, bias +3.00 HU" in text
+    assert "window 50/400 HU: PSNR 42.50 dB" in text  # 20 log10(400 / 3)
+    values = json.loads(succeed("compare", ct, ct, "--json").stdout)
+    assert (values["rmse"], values["psnr"], values["ssim"]) == (0.0, None, 1.0)
+    mask = np.zeros((3, 40, 33), np.uint8)
+    mask[0, 0, 0] = 1
+    write_volume(tmp_path / "mask.nrrd", Volume(mask, **GEOMETRY))
+    volume.array[0, 0, 0] += 4
+    write_volume(tmp_path / "b.nrrd", volume, overwrite=True)
+    assert "bias +7.00 HU" in succeed("compare", ct, tmp_path / "b.nrrd", "--mask", tmp_path / "mask.nrrd").stdout
+    write_volume(tmp_path / "moved.nrrd", Volume(volume.array))
+    assert_refused(run("compare", ct, tmp_path / "moved.nrrd"), "not on the grid of A")
+
+
+def test_a_picture_of_the_comparison(ct: Path, tmp_path: Path):
+    matplotlib = pytest.importorskip("matplotlib.image")
+    picture = tmp_path / "difference.png"
+    succeed("compare", ct, ct, "--picture", picture, "--slice", "1")
+    pixels = matplotlib.imread(picture)
+    assert pixels.shape[1] > 2 * pixels.shape[0]  # three side by side
+    assert pixels[..., :3].std() > 0.05
+    assert_refused(run("compare", ct, ct, "--picture", picture), "exists already")
+    assert_refused(run("compare", ct, ct, "--picture", tmp_path / "d.jpg"), "ends in .png")
+    assert_refused(run("compare", ct, ct, "--picture", tmp_path / "e.png", "--slice", "3"), "no slice 3")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ct.nrrd", "difference.png"]
+
+
+def test_the_card_of_a_model(tiny_weights: Path):
+    text = succeed("models", "fast").stdout
+    for words in ("SHA-256", "kernels", "RMSE", "limit: Research use only"):
+        assert words in text
+    (values,) = json.loads(succeed("models", tiny_weights, "--json").stdout)
+    assert values["card"]["name"] == "tiny"
+    assert "limit: " not in succeed("models").stdout
+    assert_refused(run("models", "unheard-of"), "unheard-of")
