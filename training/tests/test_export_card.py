@@ -169,7 +169,7 @@ def test_a_benchmark_that_is_none_for_this_card_is_refused(run, prepared, card_t
     ):
         with pytest.raises(InputError, match=words):
             export(run, tmp_path / "mine.safetensors", card_text, benchmark=changed(measured, own, change))
-    with pytest.raises(InputError, match="no benchmark.json"):
+    with pytest.raises(InputError, match=r"no benchmark\.json"):
         export(run, tmp_path / "mine.safetensors", card_text, benchmark=tmp_path / "nowhere.json")
     assert not (tmp_path / "mine.safetensors").exists()
 
