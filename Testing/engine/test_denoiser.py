@@ -290,7 +290,7 @@ def a_mask(shape: tuple[int, int, int] = (3, 24, 20)) -> np.ndarray:
     return mask
 
 
-@pytest.mark.parametrize("dtype", ["int16", "float32", "int64"])
+@pytest.mark.parametrize("dtype", ["int16", "float32", "float64", "int64"])
 def test_outside_a_mask_nothing_changes_and_deep_inside_all_is_denoised(denoiser: Denoiser, dtype: str) -> None:
     volume, mask = volume_of(dtype), a_mask()
     full = denoiser.denoise(volume)
@@ -311,10 +311,14 @@ def test_the_first_voxels_inside_a_mask_are_a_quarter_denoised(denoiser: Denoise
         np.testing.assert_allclose(masked[0, 10:14, 5 + depth], expected, rtol=0, atol=1e-9)
 
 
-def test_a_mask_over_everything_is_no_mask(denoiser: Denoiser) -> None:
+def test_a_mask_up_to_the_border_of_the_slice_fades_in_from_no_edge_there(denoiser: Denoiser) -> None:
     volume = volume_of()
     masked = denoiser.denoise(volume, mask=np.ones(volume.shape, bool))
-    np.testing.assert_array_equal(masked, denoiser.denoise(volume))  # the slice's own border is no edge
+    full = denoiser.denoise(volume)
+    np.testing.assert_array_equal(masked, full)
+    mask = np.zeros(volume.shape, bool)
+    mask[:, :12] = True  # the slice's own border is no edge
+    np.testing.assert_array_equal(denoiser.denoise(volume, mask=mask)[:, :9], full[:, :9])
 
 
 def test_nan_outside_and_inside_a_mask_stays_and_is_reported(denoiser: Denoiser) -> None:

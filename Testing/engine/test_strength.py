@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from meddenoise.errors import InputError
-from meddenoise.strength import blend
+from meddenoise.strength import blend, blend_slice, feathered
 
 
 def test_ends_are_exact_and_the_middle_is_rounded_half_to_even() -> None:
@@ -50,3 +50,17 @@ def test_mismatch_and_strength_out_of_range_are_refused() -> None:
         blend(volume, volume.astype(np.float32), 0.5)
     with pytest.raises(InputError, match="from 0"):
         blend(volume, volume, 2)
+
+
+def test_weight_1_is_the_denoised_value_and_weight_0_the_original_to_the_bit() -> None:
+    original = np.array([[1.0, 1.0, 1.0]])
+    denoised = np.array([[1e-17, 1e-17, 0.5]])  # 1 + (1e-17 - 1) is 0
+    weights = np.array([[1.0, 0.0, 0.5]], np.float32)
+    np.testing.assert_array_equal(blend_slice(original, denoised, 1.0, weights), [[1e-17, 1.0, 0.75]])
+
+
+def test_weights_rise_over_three_voxels_inside_and_know_no_edge_at_the_border() -> None:
+    inside = np.zeros((9, 12), bool)
+    inside[:, 3:] = True
+    np.testing.assert_array_equal(feathered(inside), np.tile([0, 0, 0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1], (9, 1)))
+    assert not feathered(np.zeros((4, 4), bool)).any()
