@@ -14,7 +14,7 @@ from meddenoise.volume_files import Volume, written_beside
 
 _DISCLAIMER = "Research use only, not for diagnosis."
 #: The difference is shown over this part of the window's width: it is smaller than what it is the difference of.
-_DIFFERENCE_PART = 0.25
+_DIFFERENCE_PART = 0.125
 _DPI = 100
 _PANEL_INCHES = 5.0
 
