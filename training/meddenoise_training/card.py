@@ -98,6 +98,7 @@ class Origins:
             "software": ", ".join(
                 [f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in _SOFTWARE)]
             ),
+            **_assumed(saved["config"], config),
             # Without paths, which are nobody else's business.
             "config": config.model_dump(mode="json", exclude={"init": True, "distil": {"teacher"}}),
         }
@@ -195,6 +196,18 @@ class Origins:
         if not scanned:
             return None
         return float(min(stack[i].min() for i in scanned)), float(max(stack[i].max() for i in scanned))
+
+
+def _assumed(recorded: dict[str, Any], config: Config) -> dict[str, str]:
+    """Return which options an earlier version's run did not write down: what the card says of them is today's default."""
+    missing = [
+        f"{section}.{name}"
+        for section, values in config.model_dump().items()
+        if isinstance(values, dict) and section in recorded
+        for name in values
+        if name not in (recorded[section] or {})
+    ]
+    return {"not recorded by the run, assumed as today's defaults": ", ".join(missing)} if missing else {}
 
 
 def _loss(config: Config) -> str:

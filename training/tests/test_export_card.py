@@ -15,6 +15,7 @@ from meddenoise_training.benchmark.methods import input_itself, weights_method
 from meddenoise_training.benchmark.run import RESULT_NAME, Plan, run_benchmark
 from meddenoise_training.benchmark.tasks import Effort
 from meddenoise_training.card import read_card_text
+from meddenoise_training.checkpoint import read_checkpoint, write_checkpoint
 from meddenoise_training.cleaned_targets import CleanedTargets, clean_targets
 from meddenoise_training.config import load_config
 from meddenoise_training.export import export
@@ -213,6 +214,18 @@ def test_bank_and_cleaned_targets_are_told(prepared, card_text, tmp_path):
     shutil.rmtree(folder / BANK_FOLDER)
     with pytest.raises(InputError, match="no noise bank"):
         export(run, tmp_path / "again.safetensors", card_text)
+
+
+def test_what_an_older_run_did_not_write_down_is_said_to_be_assumed(run, card_text, card, tmp_path):
+    saved = read_checkpoint(run)
+    del saved["config"]["noise"]["quantum_share"]
+    write_checkpoint(tmp_path / "older", saved)
+    export(tmp_path / "older", tmp_path / "older.safetensors", card_text)
+    found = {
+        key: value for key, value in read_card(tmp_path / "older.safetensors").training.items() if "assumed" in key
+    }
+    assert list(found.values()) == ["noise.quantum_share"]
+    assert not any("assumed" in key for key in card.training)
 
 
 def test_data_prepared_anew_since_are_not_named_for_those_trained_on(archive, card_text, tmp_path):

@@ -77,15 +77,15 @@ class Benchmarked:
         missing = [group for group in dict.fromkeys(c.group for c in CONDITIONS) if not self._sources_have(group)]
         return (
             f"Measured by `meddenoise-train benchmark` at strength {self.strength:g} on {len(cases['patients'])} "
-            f"slices of {len(self.patients)} patients of the split `{plan['split']}`, on {len(cases['truth'])} numerical "
-            f"abdomens, whose truth is known, and, as they are, on {len(cases['noisy scans'])} slices of very noisy "
-            f"scans. White noise, or low dose made in the projections of each slice ({plan['views']} views). RMSE in "
-            "HU within the body, PSNR and SSIM in the window C50/W400 over the slice, bias in HU by tissue (result less "
-            "reference); means over patients of their slices' means. In brackets 95 % intervals: bootstrap over patients "
-            "or abdomens (of fewer than ten they are too narrow), for texture and resolution a jackknife. A patient's "
-            "reference carries noise of its own; an abdomen's does not. Texture, resolution and detectability are those "
-            "of a quarter of the dose with a smooth kernel, in uniform tissue and, for lesions, in patients' too."
-            + (f" Not measured: {', '.join(missing)}." if missing else "")
+            f"slices of {len(self.patients)} patients of the split `{plan['split']}`, on {len(cases['truth'])} "
+            f"numerical abdomens, whose truth is known, and, as they are, on {len(cases['noisy scans'])} slices of "
+            f"very noisy scans. White noise, or low dose made in the projections of each slice ({plan['views']} "
+            "views). RMSE in HU within the body, PSNR and SSIM in the window C50/W400 over the slice, bias in HU by "
+            "tissue (result less reference); means over patients of their slices' means. In brackets 95 % intervals: "
+            "bootstrap over patients or abdomens (of fewer than ten they are too narrow), for texture and resolution "
+            "a jackknife. A patient's reference carries noise of its own; an abdomen's does not. Texture, resolution "
+            "and detectability are those of a quarter of the dose with a smooth kernel, in uniform tissue and, for "
+            "lesions, in patients' too." + (f" Not measured: {', '.join(missing)}." if missing else "")
         )
 
     def _sources_have(self, group: str) -> bool:

@@ -25,7 +25,8 @@ class BankRecord:
     :param views: of the projections, over half a turn.
     :param cutoff: of the reconstruction kernels, cycles/mm.
     :param photons: at a detector with nothing in the beam; ``electronic_variance``: at the same, photons squared.
-    :param mean_frequency: of the noise as it lies in the middle of slices, cycles/pixel; None where it is too small.
+    :param mean_frequency: of the noise as it lies in the middle of slices, cycles/pixel; None where it cannot be
+        measured on any.
     """
 
     realisations: int
@@ -79,13 +80,15 @@ def bank_record(prepared: Path) -> BankRecord:
 
 
 def _mean_frequency(noise: npt.NDArray[np.float16]) -> float:
-    """Return the mean frequency in the middle half of a slice, cycles/pixel; NaN where the slice is too small."""
+    """Return the mean frequency in the middle half of a slice, cycles/pixel; NaN where it cannot be measured."""
     side = min(_REGION, min(noise.shape) // 2)
     if side < 16:
         return math.nan
     count = max(1, min(noise.shape) // 2 // side)
     top, left = ((n - count * side) // 2 for n in noise.shape)
     middle = noise[top : top + count * side, left : left + count * side].astype(np.float64)
+    if not np.isfinite(middle).all():  # hardly a photon came through: more HU than float16 holds
+        return math.nan
     regions = middle.reshape(count, side, count, side).swapaxes(1, 2).reshape(-1, side, side)
     return noise_power(regions, (1.0, 1.0)).mean_frequency
 
