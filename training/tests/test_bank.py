@@ -57,7 +57,10 @@ def test_the_same_seed_makes_the_same_bank_and_a_stopped_one_goes_on(banked, pre
     other = tmp_path / "prepared"
     shutil.copytree(prepared, other)
     manifest = read_manifest(other)
-    make_bank(other, manifest, views=VIEWS)
+    made: list[tuple[int, int]] = []
+    make_bank(other, manifest, views=VIEWS, workers=2, progress=lambda *done: made.append(done))
+    assert made[-1] == (len(manifest.splits["train"]),) * 2
+    assert len(made) > 1
     paths = sorted((other / BANK_FOLDER).glob("*.npy"))
     before = {p.name: p.read_bytes() for p in paths}
     assert before == {p.name: p.read_bytes() for p in (banked / BANK_FOLDER).glob("*.npy")}
@@ -76,6 +79,8 @@ def test_a_bank_records_its_scanners(banked):
     for path in (banked / BANK_FOLDER).glob("*.npy"):
         record = json.loads(path.with_suffix(".json").read_text())
         assert {s["realisation"] for s in record["scanners"]} == {0, 1}
+        assert all(0.3 < mm < 1.5 for mm in record["pixel_mm"])
+        assert len(record["pixel_mm"]) == len(record["slices"])
         assert all(s["photons"] > 0 and s["kernel"]["cutoff"] > 0 and s["seed"] >= 0 for s in record["scanners"])
     rng = np.random.default_rng(0)
     drawn = [draw_scanner(rng, VIEWS) for _ in range(200)]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,16 @@ import torch
 from torch import Tensor
 
 from meddenoise.errors import InputError, OutputError
-from meddenoise_training.manifest import Manifest, open_slices
+from meddenoise_training.manifest import Manifest, PreparedSlices, Slice, open_slices
 from meddenoise_training.noise.projection import SOFT_TISSUE_HU, LowDose, low_dose_noise
 from meddenoise_training.noise.projector import Kernel
+from meddenoise_training.pool import Pool
 
 BANK_FOLDER = "noise-bank"
 #: Slices that share a scanner, and a pass of the projector: eight cost a quarter of eight times one.
 SLICES_AT_ONCE = 12
-SYNTHETIC_IN_A_FILE = 48
+#: Slices in a file: what is lost when the work is stopped.
+SLICES_IN_A_FILE = 2 * SLICES_AT_ONCE
 #: Pixels of slices whose header does not tell, and of synthetic ones, mm: as abdomens of 300 to 470 mm have them.
 PIXEL_MM = (0.6, 0.92)
 #: Ranges that scanners are drawn from. Cut-offs in cycles/mm: 0.55 the smoothest body kernels, 1.9 sharp ones.
@@ -40,6 +41,20 @@ DOSE_FRACTION = 0.25
 VIEWS = 720
 
 
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """A file of the bank: noise of some training slices, all of one size."""
+
+    prepared: Path
+    target: Path
+    places: list[int]
+    entries: list[Slice]
+    realisations: int
+    views: int
+    seed: tuple[int, int]
+    device: str
+
+
 def make_bank(
     prepared: Path,
     manifest: Manifest,
@@ -48,6 +63,7 @@ def make_bank(
     views: int = VIEWS,
     seed: int = 0,
     device: str = "cpu",
+    workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Make the noise bank of a prepared folder, in a folder of its own in there; files that are there are kept.
@@ -55,33 +71,32 @@ def make_bank(
     :param prepared: folder made by ``prepare``.
     :param realisations: for each training slice.
     :param views: of the projections, over half a turn.
+    :param seed: decides the noise, whatever the number of workers.
+    :param workers: processes, on a CPU.
     :param progress: called with (slices done, slices in all).
     :returns: how many slices have noise now.
     :raises InputError: when a bank made with other settings is there already.
     :raises OutputError: when it cannot be written.
     """
-    folder = prepared / BANK_FOLDER
-    settings = {"format": 1, "realisations": realisations, "views": views, "seed": seed, "prepared": manifest.created}
-    files = _slices_by_file(manifest)
-    done, total = 0, sum(len(indices) for indices in files.values())
+    folder, entries = prepared / BANK_FOLDER, manifest.splits["train"]
+    settings = {"format": 2, "realisations": realisations, "views": views, "seed": seed, "prepared": manifest.created}
     try:
         folder.mkdir(exist_ok=True)
         _agree(folder / "bank.json", settings)
-        stack = open_slices(prepared, "train", manifest)
-        for name, indices in files.items():
-            target = folder / f"{name}.npy"
-            if not target.exists():
-                slices = [stack[i] for i in indices]
-                pixel = manifest.splits["train"][indices[0]].pixel_mm
-                _write(
-                    target, slices, pixel, np.random.default_rng([seed, zlib.crc32(name.encode())]), settings, device
-                )
-            done += len(indices)
-            if progress is not None:
-                progress(done, total)
+        jobs = []
+        for number, places in enumerate(_groups(open_slices(prepared, "train", manifest))):
+            target, some = folder / f"{number:05d}.npy", [entries[i] for i in places]
+            jobs.append(_Job(prepared, target, places, some, realisations, views, (seed, number), device))
+        missing = [job for job in jobs if not job.target.exists()]
+        done = len(entries) - sum(len(job.places) for job in missing)
+        with Pool(min(workers, len(missing))) as pool:
+            for place, _ in pool.map(_make, missing):
+                done += len(missing[place].places)
+                if progress is not None:
+                    progress(done, len(entries))
     except OSError as error:
         raise OutputError(f"The noise bank cannot be written to {folder}: {error.strerror or error}.") from error
-    return total
+    return done
 
 
 class Bank:
@@ -102,17 +117,17 @@ class Bank:
             raise InputError(f"The noise bank in {folder} is of other slices; remove it and {make}.")
         self.realisations = int(made["realisations"])
         self._place: dict[int, tuple[npt.NDArray[np.float16], npt.NDArray[np.float32], int]] = {}
-        for name, indices in _slices_by_file(manifest).items():
-            path = folder / f"{name}.npy"
+        incomplete = f"The noise bank in {folder} is not complete; the same command goes on: {make}."
+        for path in folder.glob("*.npy"):
             try:
                 noise = np.load(path, mmap_mode="r")
-                sd = np.array(json.loads(path.with_suffix(".json").read_text("utf-8"))["sd"], np.float32)
-            except (OSError, ValueError) as error:
-                raise InputError(
-                    f"The noise bank in {folder} is not complete; the same command goes on: {make}."
-                ) from error
-            for row, index in enumerate(indices):
-                self._place[index] = (noise, sd, row)
+                record = json.loads(path.with_suffix(".json").read_text("utf-8"))
+                sd = np.array(record["sd"], np.float32)
+                self._place |= {index: (noise, sd, row) for row, index in enumerate(record["slices"])}
+            except (OSError, ValueError, KeyError) as error:
+                raise InputError(incomplete) from error
+        if len(self._place) < len(manifest.splits["train"]):
+            raise InputError(incomplete)
 
     def slice(self, index: int, realisation: int) -> tuple[npt.NDArray[np.float16], float]:
         """Return noise of a training slice, (j, i) HU memory-mapped, and its SD in soft tissue, HU."""
@@ -140,34 +155,29 @@ def draw_scanner(rng: np.random.Generator, views: int) -> LowDose:
     )
 
 
-def _write(
-    target: Path,
-    slices: list[npt.NDArray[np.int16]],
-    pixel: float | None,
-    rng: np.random.Generator,
-    settings: dict[str, Any],
-    device: str,
-) -> None:
+def _make(job: _Job) -> None:
     """Write the noise of some slices: what it was drawn with first; the noise last, which tells that both are whole."""
-    noise = np.empty((settings["realisations"], len(slices), *slices[0].shape), np.float16)
+    slices, rng = PreparedSlices(job.prepared / "train", job.entries), np.random.default_rng(job.seed)
+    pixels = [entry.pixel_mm or float(rng.uniform(*PIXEL_MM)) for entry in job.entries]
+    noise = np.empty((job.realisations, len(slices), *slices[0].shape), np.float16)
     scanners: list[dict[str, Any]] = []
     sd = np.empty(noise.shape[:2], np.float32)
-    for realisation in range(len(noise)):
+    for realisation in range(job.realisations):
         for first in range(0, len(slices), SLICES_AT_ONCE):
             some = slice(first, first + SLICES_AT_ONCE)
-            hu = torch.from_numpy(np.stack(slices[some]).astype(np.float32)).to(device)
-            scanner, mm = draw_scanner(rng, settings["views"]), pixel or float(rng.uniform(*PIXEL_MM))
-            generator = torch.Generator(device).manual_seed(int(rng.integers(2**31)))
-            drawn = low_dose_noise(hu, mm, scanner, generator)
+            hu = torch.from_numpy(np.stack(slices[some]).astype(np.float32)).to(job.device)
+            scanner = draw_scanner(rng, job.views)
+            generator = torch.Generator(job.device).manual_seed(int(rng.integers(2**31)))
+            drawn = low_dose_noise(hu, torch.tensor(pixels[some]), scanner, generator)
             noise[realisation, some] = drawn.cpu().numpy()
             sd[realisation, some] = [_sd_in_soft_tissue(n, h) for n, h in zip(drawn, hu, strict=True)]
             scanners.append(
-                {"realisation": realisation, "first": first, "pixel_mm": mm, "seed": generator.initial_seed()}
+                {"realisation": realisation, "first": first, "seed": generator.initial_seed()}
                 | dataclasses.asdict(scanner)
             )
-    record = target.with_suffix(".json")
-    _write_beside(record, lambda path: path.write_text(json.dumps({"scanners": scanners, "sd": sd.tolist()}), "utf-8"))
-    _write_beside(target, lambda path: _save(path, noise))
+    record = {"slices": job.places, "pixel_mm": pixels, "scanners": scanners, "sd": sd.tolist()}
+    _write_beside(job.target.with_suffix(".json"), lambda path: path.write_text(json.dumps(record), "utf-8"))
+    _write_beside(job.target, lambda path: _save(path, noise))
 
 
 def _sd_in_soft_tissue(noise: Tensor, hu: Tensor) -> float:
@@ -179,17 +189,13 @@ def _sd_in_soft_tissue(noise: Tensor, hu: Tensor) -> float:
     return max(float(noise[soft].std()), 1e-3)
 
 
-def _slices_by_file(manifest: Manifest) -> dict[str, list[int]]:
-    """Return which train slices share a file of the bank: those of a series, and some synthetic ones together."""
-    files: dict[str, list[int]] = {}
-    synthetic = 0
-    for index, entry in enumerate(manifest.splits["train"]):
-        name = entry.series
-        if entry.kind == "synthetic":
-            name = f"synthetic-{synthetic // SYNTHETIC_IN_A_FILE:03d}"
-            synthetic += 1
-        files.setdefault(name, []).append(index)
-    return files
+def _groups(slices: PreparedSlices) -> list[list[int]]:
+    """Return which slices share a file: some of one size, in the order of the manifest."""
+    by_size: dict[tuple[int, ...], list[int]] = {}
+    for place in range(len(slices)):
+        by_size.setdefault(slices[place].shape, []).append(place)
+    step = SLICES_IN_A_FILE
+    return [of_size[k : k + step] for of_size in by_size.values() for k in range(0, len(of_size), step)]
 
 
 def _agree(path: Path, settings: dict[str, Any]) -> None:

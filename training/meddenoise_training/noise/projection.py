@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own usage
 from torch import Tensor
 
-from meddenoise_training.noise.projector import Kernel, back_project, detector_count, even_angles, project
+from meddenoise_training.noise.projector import Kernel, back_project, by_slice, detector_count, even_angles, project
 
 #: Attenuation of water at the effective energy of a 120 kV beam, 1/mm.
 MU_WATER = 0.02
@@ -32,6 +32,9 @@ KERNELS = {
 }
 #: Diameter of the water cylinder that a beam shaping filter is made for, mm.
 BOWTIE_CYLINDER_MM = 400.0
+#: No ray's noise has more variance: a detector that hardly a photon reaches still reads about one, and the logarithm of
+#: about one photon swings by about one. The formula, made for many photons, would give millions of HU.
+STARVED_VARIANCE = 1.0
 #: What counts as soft tissue where the noise of a slice is spoken of, HU.
 SOFT_TISSUE_HU = (-100.0, 200.0)
 
@@ -82,17 +85,18 @@ class LowDose:
         return KERNELS[self.kernel] if isinstance(self.kernel, str) else self.kernel
 
 
-def low_dose_noise(hu: Tensor, pixel: float, settings: LowDose, generator: torch.Generator) -> Tensor:
+def low_dose_noise(hu: Tensor, pixel: float | Tensor, settings: LowDose, generator: torch.Generator) -> Tensor:
     """Make the noise that slices would have in addition at a fraction of their dose.
 
     :param hu: (n, j, i) float32, slices in HU, neighbours in order where ``slice_overlap`` is above 1; values below
         -1000 (padding) count as air.
-    :param pixel: width and height of a pixel, mm.
+    :param pixel: width and height of a pixel, mm, of all slices or (n,) of each.
     :param generator: of the device of ``hu``; decides the noise.
     :returns: (n, j, i) float32, HU, mean 0; to be added to the slices.
     """
     integrals = line_integrals(hu, pixel, settings.views)
-    deviation = missing_variance(integrals, incident_photons(integrals, pixel, settings), settings).sqrt()
+    variance = missing_variance(integrals, incident_photons(integrals, pixel, settings), settings)
+    deviation = variance.clamp_max(STARVED_VARIANCE).sqrt()
     noise = deviation * _standard_normal(deviation.shape, settings.slice_overlap, deviation, generator)
     angles = even_angles(settings.views, hu)
     size = (hu.shape[1], hu.shape[2])
@@ -120,16 +124,16 @@ def calibrated(hu: Tensor, pixel: float, settings: LowDose, own_sd: float, gener
     return settings
 
 
-def line_integrals(hu: Tensor, pixel: float, views: int) -> Tensor:
+def line_integrals(hu: Tensor, pixel: float | Tensor, views: int) -> Tensor:
     """Return the attenuation p along the rays of each view, without unit: (n, views, detectors)."""
     mu = MU_WATER * (1 + hu / 1000).clamp_min(0)
     # The noise's strength varies slowly across the projections: a quarter of the views and half the detectors will do.
-    coarse = project(mu, pixel, even_angles(math.ceil(views / 4), hu), spacing=2 * pixel)
+    coarse = project(mu, pixel, even_angles(math.ceil(views / 4), hu), step=2)
     fine = F.interpolate(coarse, size=detector_count(hu.shape[1], hu.shape[2]), mode="linear")
     return fine.repeat_interleave(4, dim=1)[:, :views]
 
 
-def incident_photons(integrals: Tensor, pixel: float, settings: LowDose) -> Tensor:
+def incident_photons(integrals: Tensor, pixel: float | Tensor, settings: LowDose) -> Tensor:
     """Return the photons N0 that leave tube and filter towards each detector, at the input's dose.
 
     :param integrals: (n, views, detectors), without unit.
@@ -139,7 +143,7 @@ def incident_photons(integrals: Tensor, pixel: float, settings: LowDose) -> Tens
     by_view = torch.exp(settings.modulation * (longest - longest.amax(dim=1, keepdim=True)))
     by_view = by_view / by_view.mean(dim=1, keepdim=True)
     detectors = integrals.shape[2]
-    t = (torch.arange(detectors, device=integrals.device) - (detectors - 1) / 2) * pixel
+    t = (torch.arange(detectors, device=integrals.device) - (detectors - 1) / 2) * by_slice(pixel, integrals)
     radius = BOWTIE_CYLINDER_MM / 2
     chord = 2 * (radius**2 - t.square()).clamp_min(0).sqrt()
     filtered = torch.exp(-settings.bowtie * MU_WATER * (BOWTIE_CYLINDER_MM - chord))

@@ -34,20 +34,19 @@ class Kernel:
     boost: float = 0.0
 
 
-def project(image: Tensor, pixel: float, angles: Tensor, spacing: float | None = None) -> Tensor:
+def project(image: Tensor, pixel: float | Tensor, angles: Tensor, step: float = 1.0) -> Tensor:
     """Integrate slices along parallel rays.
 
     Detector t of view theta sees the line ``x cos(theta) - y sin(theta) = t``; x runs along i, y along j, both from
     the middle. Same convention as ``skimage.transform.radon``.
 
     :param image: (n, j, i), for instance attenuation in 1/mm.
-    :param pixel: mm.
+    :param pixel: mm, of all slices or (n,) of each.
     :param angles: (views,) radians.
-    :param spacing: of the detectors and of the samples along a ray, mm; a pixel when None.
+    :param step: between the detectors and between the samples along a ray, pixels.
     :returns: (n, views, detectors): integrals over mm; the detectors span the diagonal of the slice.
     """
     n, height, width = image.shape
-    step = 1.0 if spacing is None else spacing / pixel
     count = math.ceil(detector_count(height, width) / step)
     along = (torch.arange(count, device=image.device, dtype=image.dtype) - (count - 1) / 2) * step
     t, s = along[:, None], along[None, :]
@@ -56,16 +55,18 @@ def project(image: Tensor, pixel: float, angles: Tensor, spacing: float | None =
         x, y = t * math.cos(angle) + s * math.sin(angle), s * math.cos(angle) - t * math.sin(angle)
         grid = torch.stack([x * (2 / width), y * (2 / height)], dim=-1)
         rays = F.grid_sample(image[None], grid[None], mode="bilinear", align_corners=False)
-        sinogram[:, view] = rays[0].sum(-1) * (step * pixel)
-    return sinogram
+        sinogram[:, view] = rays[0].sum(-1)
+    return sinogram * (step * by_slice(pixel, image))
 
 
-def back_project(sinogram: Tensor, angles: Tensor, pixel: float, size: tuple[int, int], kernel: Kernel) -> Tensor:
+def back_project(
+    sinogram: Tensor, angles: Tensor, pixel: float | Tensor, size: tuple[int, int], kernel: Kernel
+) -> Tensor:
     """Reconstruct slices by filtered back projection: the inverse of :func:`project` up to the kernel's smoothing.
 
     :param sinogram: (n, views, detectors), detectors a pixel apart; the views cover half a turn evenly.
     :param angles: (views,) radians.
-    :param pixel: mm.
+    :param pixel: mm, of all slices or (n,) of each.
     :param size: rows and columns of the result.
     :returns: (n, j, i), unit of the sinogram per mm.
     """
@@ -83,21 +84,21 @@ def back_project(sinogram: Tensor, angles: Tensor, pixel: float, size: tuple[int
     return (result.T * (math.pi / views)).reshape(n, height, width)
 
 
-def _filtered(sinogram: Tensor, pixel: float, kernel: Kernel) -> Tensor:
+def _filtered(sinogram: Tensor, pixel: float | Tensor, kernel: Kernel) -> Tensor:
     """Apply ramp and kernel along the detectors; (n, views, detectors) to the same, oversampled."""
     detectors = sinogram.shape[-1]
     length = 1 << math.ceil(math.log2(2 * detectors))  # zero padding: no wrap-around
     # The ramp from its samples in space (Kak and Slaney, eq. 3.61): sampled in frequency it would shift the mean.
     ramp = torch.zeros(length, dtype=torch.float64, device=sinogram.device)
     odd = torch.arange(1, length // 2, 2, dtype=torch.float64, device=sinogram.device)
-    ramp[0] = 1 / (4 * pixel**2)
-    ramp[1 : length // 2 : 2] = -1 / (math.pi * odd * pixel) ** 2
+    ramp[0] = 1 / 4
+    ramp[1 : length // 2 : 2] = -1 / (math.pi * odd) ** 2
     ramp[length // 2 + 1 :] = ramp[1 : length // 2].flip(0)
-    frequency = torch.fft.rfftfreq(length, d=pixel, device=sinogram.device)
-    relative = frequency / kernel.cutoff
+    mm = by_slice(pixel, ramp)
+    relative = torch.fft.rfftfreq(length, device=sinogram.device) / mm / kernel.cutoff
     window = torch.cos(math.pi / 2 * relative.clamp_max(1)) ** kernel.power * (1 + kernel.boost * relative.square())
-    window = torch.where(frequency < kernel.cutoff, window, 0)
-    response = (torch.fft.rfft(ramp).real * pixel * window).to(sinogram.dtype)
+    window = torch.where(relative < 1, window, 0)
+    response = (torch.fft.rfft(ramp).real / mm * window).to(sinogram.dtype)
     spectrum = torch.fft.rfft(sinogram, n=length) * response
     fine = torch.fft.irfft(spectrum, n=_OVERSAMPLING * length) * _OVERSAMPLING
     result: Tensor = fine[..., : _OVERSAMPLING * detectors]
@@ -119,6 +120,11 @@ def _looked_up(filtered: Tensor, t: Tensor) -> Tensor:
         mode="sum",
         per_sample_weights=torch.cat([1 - weight, weight], dim=1).to(filtered.dtype),
     )
+
+
+def by_slice(pixel: float | Tensor, like: Tensor) -> Tensor:
+    """Return the pixel in mm as (1 or n, 1, 1), to be multiplied with what is kept of each slice by view."""
+    return torch.as_tensor(pixel, dtype=like.dtype, device=like.device).reshape(-1, 1, 1)
 
 
 def even_angles(views: int, like: Tensor) -> Tensor:
