@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import signal
 import sys
 import threading
 import uuid
@@ -193,7 +194,18 @@ def _client(cluster: Cluster, order: _Order) -> Iterator[tuple[Client, _Order]]:
         ) as local,
         distributed.Client(local) as client,
     ):
+        client.register_plugin(_ignore_interrupts(distributed))
         yield client, order
+
+
+def _ignore_interrupts(distributed: Any) -> Any:
+    """Return a plugin for our own workers: a terminal sends Ctrl-C to them, too, but this process is to end them."""
+
+    class IgnoreInterrupts(distributed.WorkerPlugin):  # type: ignore[misc]
+        def setup(self, worker: Any) -> None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    return IgnoreInterrupts()
 
 
 def _connected(distributed: Any, scheduler: str) -> Client:
