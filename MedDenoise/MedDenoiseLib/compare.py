@@ -187,7 +187,7 @@ def updateDifference(inputVolume: Any, outputVolume: Any) -> Any:
         volumes.setVoxels(volume, values, scalarType)
         display = volume.GetDisplayNode()
         if isNew or display is None or display.GetColorNode() is None or not display.GetColorNode().GetNumberOfColors():
-            _display(volume, _windowFor(values))
+            volumes.display(volume, _colours().GetID(), _windowFor(values), 0.0)
     return volume
 
 
@@ -216,17 +216,6 @@ def _windowFor(values: np.ndarray) -> float:
     changed = some[some > 0]
     limit = float(np.percentile(changed, 99)) if changed.size else 0.0
     return 2.0 * max(10.0, float(np.ceil(limit / 10) * 10))
-
-
-def _display(volume: Any, window: float) -> None:
-    if volume.GetDisplayNode() is None:
-        volume.CreateDefaultDisplayNodes()
-    display = volume.GetDisplayNode()
-    with slicer.util.NodeModify(display):
-        display.SetAndObserveColorNodeID(_colours().GetID())
-        display.SetAutoWindowLevel(False)
-        display.SetWindowLevel(window, 0.0)
-        display.SetApplyThreshold(False)
 
 
 def _colours() -> Any:

@@ -106,6 +106,7 @@ def _derivation(outputVolume: Any) -> Any:
         title=title,
         sha256=outputVolume.GetAttribute("MedDenoise.sha256"),
         strength=float(outputVolume.GetAttribute(volumes.STRENGTH)),
+        settings={"quality": "best"} if outputVolume.GetAttribute(volumes.QUALITY) == "best" else {},
         context=context,
         version=outputVolume.GetAttribute("MedDenoise.version"),
     )

@@ -11,7 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from MedDenoiseLib import export, run, strength_control, torch_installation
+from MedDenoiseLib import export, run, strength_control, torch_installation, uncertainty
 from MedDenoiseLib.parameters import MedDenoiseParameterNode
 
 
@@ -40,8 +40,10 @@ class MedDenoiseLogic(ScriptedLoadableModuleLogic):
         inputVolume: Any,
         outputVolume: Any = None,
         *,
-        model: str = "fast",
+        model: str = "auto",
         strength: float = 1.0,
+        quality: str = "standard",
+        uncertaintyVolume: bool = False,
         device: str = "auto",
         threads: int | None = None,
         progress: Callable[[int, int], None] | None = None,
@@ -53,8 +55,13 @@ class MedDenoiseLogic(ScriptedLoadableModuleLogic):
 
         :param inputVolume: a scalar volume in HU; never changed.
         :param outputVolume: takes the result, whatever it holds; None makes a new volume.
-        :param model: name of a shipped model, or the path of a ``.safetensors`` file.
+        :param model: name of a shipped model, the path of a ``.safetensors`` file, or ``auto``: Standard on a GPU, Fast
+            on a CPU.
         :param strength: 0 (as the input) to 1 (fully denoised).
+        :param quality: ``standard``, or ``best``: the mean over the eight flips and quarter turns of each slice, in
+            eight times the time.
+        :param uncertaintyVolume: with ``best``, also make a volume of the SD of the eight answers in HU, at full
+            strength; :meth:`uncertaintyVolumeOf` returns it. One that the output has already is replaced.
         :param device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         :param threads: of the processor; None for all.
         :param progress: called with (slices done, slices in all).
@@ -64,7 +71,14 @@ class MedDenoiseLogic(ScriptedLoadableModuleLogic):
             scene was closed meanwhile.
         """
         started = self.startRun(
-            inputVolume, outputVolume, model=model, strength=strength, device=device, threads=threads
+            inputVolume,
+            outputVolume,
+            model=model,
+            strength=strength,
+            quality=quality,
+            uncertaintyVolume=uncertaintyVolume,
+            device=device,
+            threads=threads,
         )
         try:
             started.wait(progress, cancel)
@@ -77,8 +91,12 @@ class MedDenoiseLogic(ScriptedLoadableModuleLogic):
         return slicer.mrmlScene.GetNodeByID(started.outputID) if started.outputID else None
 
     def startRun(self, inputVolume: Any, outputVolume: Any = None, **options: Any) -> run.Run:
-        """Start a run and return it, to be polled; parameters as for :meth:`process`."""
+        """Start a run and return it, to be polled; parameters as for :class:`MedDenoiseLib.run.Run`."""
         return run.Run(self._idleClient(), inputVolume, outputVolume, delivered=self.strengthControl.keep, **options)
+
+    def uncertaintyVolumeOf(self, outputVolume: Any) -> Any:
+        """Return the uncertainty volume that was made with a result; None when there is none."""
+        return uncertainty.volumeOf(outputVolume)
 
     def setStrength(self, outputVolume: Any, strength: float) -> None:
         """Change the strength of a result of this object without a second run.

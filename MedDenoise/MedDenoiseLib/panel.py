@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import qt
@@ -13,7 +14,7 @@ from slicer.util import VTKObservationMixin
 
 from MedDenoiseLib import compare, export, run, torch_installation, volumes
 from MedDenoiseLib.logic import MedDenoiseLogic
-from MedDenoiseLib.parameters import MedDenoiseParameterNode
+from MedDenoiseLib.parameters import Device, MedDenoiseParameterNode
 
 
 class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -48,8 +49,9 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = MedDenoiseLogic()
 
-        from meddenoise.catalogue import shipped_models
+        from meddenoise.catalogue import DEFAULT_MODEL, shipped_models
 
+        self.ui.modelComboBox.addItem(_automaticTitle(), DEFAULT_MODEL)
         for model in shipped_models():
             self.ui.modelComboBox.addItem(model.title, model.name)
             self.ui.modelComboBox.setItemData(self.ui.modelComboBox.count - 1, model.description, qt.Qt.ToolTipRole)
@@ -313,24 +315,31 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._note = ""
         self._run = self.logic.startRun(
             parameters.inputVolume,
-            None if self._isOfAnotherModel() else parameters.outputVolume,
+            parameters.outputVolume,
             model=self._model(),
             strength=parameters.strength / 100,
+            quality="best" if parameters.bestQuality else "standard",
+            uncertaintyVolume=parameters.bestQuality and parameters.makeUncertainty,
+            keepOtherModels=True,
             device=parameters.device.value,
         )
         self._pollTimer.start()
         return ""
 
     def _model(self) -> str:
-        """Return the name of the chosen model, or the path of the user's own weights."""
+        """Return the name of the chosen model, auto, or the path of the user's own weights."""
         return self._parameterNode.weightsFile or self._parameterNode.model
 
     def _isOfAnotherModel(self) -> bool:
         """Return whether the output is a result of another model: it is kept, so that the two can be compared."""
-        output = self._parameterNode.outputVolume
-        if not volumes.isResultOf(output, self._parameterNode.inputVolume):
-            return False
-        return output.GetAttribute(volumes.MODEL) not in (None, self._model())
+        from meddenoise.catalogue import DEFAULT_MODEL, default_model
+
+        parameters = self._parameterNode
+        models = {self._model()}
+        if models == {DEFAULT_MODEL}:  # which model it is, the child finds out with the device
+            devices = ("cpu", "cuda") if parameters.device is Device.AUTO else (parameters.device.value,)
+            models = {default_model(device) for device in devices}
+        return volumes.isResultOfOtherModel(parameters.outputVolume, parameters.inputVolume, models)
 
     def _problem(self) -> str:
         """Return one sentence on why denoising is not possible; empty when it is."""
@@ -405,6 +414,7 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for widget in (
             self.ui.inputSelector,
             self.ui.outputSelector,
+            self.ui.bestQualityCheckBox,
             self.ui.deviceComboBox,
             self.ui.weightsPathLineEdit,
             self.ui.pythonPathLineEdit,
@@ -412,6 +422,7 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             widget.enabled = not running
         parameters = self._parameterNode
         self.ui.modelComboBox.enabled = not running and not (parameters is not None and parameters.weightsFile)
+        self.ui.uncertaintyCheckBox.enabled = not running and parameters is not None and parameters.bestQuality
         saveProblem = _("Wait until denoising is done.") if running else self._saveProblem()
         self.ui.saveButton.enabled = not saveProblem
         self.ui.saveButton.toolTip = saveProblem or _(
@@ -472,9 +483,21 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         slicer.util.errorDisplay(str(error), windowTitle=_("MedDenoise"), **details)
 
 
+def _automaticTitle() -> str:
+    """Return what the panel calls the default model, which differs between GPU and CPU once both are shipped."""
+    from meddenoise.catalogue import default_model, find_model
+
+    gpu, cpu = (find_model(default_model(device)).title for device in ("cuda", "cpu"))
+    if gpu == cpu:
+        return _("Automatic: {model}").format(model=cpu)
+    return _("Automatic: {gpu} on a GPU, {cpu} on a CPU").format(gpu=gpu, cpu=cpu)
+
+
 def _resultText(result: Any) -> str:
     """Return what there is to say about a finished run."""
-    done = _("Done in {seconds} s ({device}).").format(seconds=max(1, round(result.seconds)), device=result.device)
+    done = _("Done in {seconds} s ({model} on {device}).").format(
+        seconds=max(1, round(result.seconds)), model=Path(result.model).stem, device=result.device
+    )
     return " ".join([done, *result.warnings])
 
 

@@ -32,17 +32,21 @@ class MedDenoiseParameterNode:
 
     inputVolume - the CT volume to denoise.
     outputVolume - the volume that takes the result; none: a new one.
-    model - name of a shipped model.
+    model - name of a shipped model; auto: the one that suits the device.
     weightsFile - path of weights of the user's own, used instead of the model; empty: none.
     strength - percent: 0 as the input, 100 fully denoised.
+    bestQuality - whether the result is the mean over the eight flips and quarter turns of each slice.
+    makeUncertainty - whether best quality also makes an uncertainty volume.
     device - where to compute.
     showComparison - whether the comparison opens when a run is done.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
     outputVolume: vtkMRMLScalarVolumeNode
-    model: str = "fast"
+    model: str = "auto"
     weightsFile: str = ""
     strength: Annotated[float, WithinRange(0, 100)] = 100
+    bestQuality: bool = False
+    makeUncertainty: bool = False
     device: Device = Device.AUTO
     showComparison: bool = True

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
-from MedDenoiseLib import torch_installation, volumes
+from MedDenoiseLib import torch_installation, uncertainty, volumes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,8 +34,11 @@ class Run:
 
     :param client: idle; one client serves one run after the other.
     :param outputVolume: takes the result; None for a new volume.
-    :param model: name of a shipped model, or the path of a weights file.
+    :param model: name of a shipped model, the path of a weights file, or ``auto``: the one that suits the device.
     :param strength: 0 to 1.
+    :param quality: ``standard`` or ``best``.
+    :param uncertaintyVolume: with ``best``: also make the uncertainty volume, or replace the one that the output has.
+    :param keepOtherModels: leave an output that is a result of another model alone; the result becomes a new volume.
     :param delivered: called with the output volume and the full-strength result once both are there.
     :raises meddenoise.errors.MedDenoiseError: when the volumes do not fit or the client is busy.
     """
@@ -48,12 +51,18 @@ class Run:
         *,
         model: str,
         strength: float = 1.0,
+        quality: str = "standard",
+        uncertaintyVolume: bool = False,
+        keepOtherModels: bool = False,
         device: str = "auto",
         threads: int | None = None,
         delivered: Callable[[Any, np.ndarray], None] | None = None,
     ) -> None:
+        from meddenoise.errors import InputError
         from meddenoise.strength import check_strength
 
+        if uncertaintyVolume and quality != "best":
+            raise InputError(_("An uncertainty volume needs best quality; choose the quality 'best'."))
         volumes.checkInput(inputVolume)
         volumes.checkOutput(outputVolume, inputVolume)
         self._client = client
@@ -62,6 +71,8 @@ class Run:
         self._outputID = outputVolume.GetID() if outputVolume is not None else None
         self._model = model
         self._strength = check_strength(strength)
+        self._quality = quality
+        self._keepOtherModels = keepOtherModels
         self._delivered = delivered
         self._dropped = False
 
@@ -78,7 +89,15 @@ class Run:
         self.result: WorkerResult | None = None
 
         # Always at full strength: whatever the strength, a result is blend(input, full result) and can be blended anew.
-        client.start(volumes.voxels(inputVolume), model=model, strength=1.0, device=device, threads=threads)
+        client.start(
+            volumes.voxels(inputVolume),
+            model=model,
+            strength=1.0,
+            device=device,
+            threads=threads,
+            quality=quality,
+            spread=uncertaintyVolume,
+        )
         self._scene = slicer.mrmlScene
         self._sceneTag = self._scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, self._onSceneStartClose)
 
@@ -130,6 +149,7 @@ class Run:
 
     def _finish(self, result: WorkerResult) -> None:
         """Put the result into the scene, unless what it belongs to is gone or has changed."""
+        from meddenoise.catalogue import DEFAULT_MODEL
         from meddenoise.errors import InputError
 
         inputVolume = self._scene.GetNodeByID(self._inputID)
@@ -144,10 +164,20 @@ class Run:
                 )
                 return
             outputVolume = self._scene.GetNodeByID(self._outputID) if self._outputID else None
+            model = result.model if self._model == DEFAULT_MODEL else self._model
+            if self._keepOtherModels and volumes.isResultOfOtherModel(outputVolume, inputVolume, {model}):
+                outputVolume = None
             values = blended(volumes.voxels(inputVolume), result.array, self._strength)
             outputVolume = volumes.deliver(
-                inputVolume, outputVolume, values, result=result, model=self._model, strength=self._strength
+                inputVolume,
+                outputVolume,
+                values,
+                result=result,
+                model=model,
+                strength=self._strength,
+                quality=self._quality,
             )
+            uncertainty.deliver(inputVolume, outputVolume, result.spread)
             self.result = result
             self.outputID = outputVolume.GetID()
             if self._delivered is not None:

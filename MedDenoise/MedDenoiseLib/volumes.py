@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 SOURCE = "MedDenoise.source"
 MODEL = "MedDenoise.model"
 STRENGTH = "MedDenoise.strength"
+QUALITY = "MedDenoise.quality"
+#: What a volume holds that was made with a result and is no CT.
+CONTENT = "MedDenoise.content"
 
 
 def checkInput(volumeNode: Any) -> None:
@@ -43,6 +46,8 @@ def checkInput(volumeNode: Any) -> None:
         )
     if volumeNode.GetClassName() != "vtkMRMLScalarVolumeNode":
         raise InputError(_("'{name}' is not a plain scalar volume; choose a CT volume.").format(name=name))
+    if volumeNode.GetAttribute(CONTENT) is not None:
+        raise InputError(_("'{name}' is an uncertainty volume; choose a CT volume.").format(name=name))
     if image is None or image.GetPointData().GetScalars() is None or image.GetNumberOfPoints() == 0:
         raise InputError(_("'{name}' has no voxels; load or choose a CT volume.").format(name=name))
 
@@ -77,6 +82,11 @@ def isResultOf(outputVolume: Any, inputVolume: Any) -> bool:
     if None in images or images[0].GetDimensions() != images[1].GetDimensions():
         return False
     return outputVolume.GetNodeReferenceID(SOURCE) == inputVolume.GetID()
+
+
+def isResultOfOtherModel(outputVolume: Any, inputVolume: Any, models: set[str]) -> bool:
+    """Return whether a volume is a result of this input, but of none of these models."""
+    return isResultOf(outputVolume, inputVolume) and outputVolume.GetAttribute(MODEL) not in (None, *models)
 
 
 def voxels(volumeNode: Any) -> np.ndarray:
@@ -124,6 +134,7 @@ def deliver(
     result: WorkerResult,
     model: str,
     strength: float,
+    quality: str = "standard",
 ) -> Any:
     """Put a result into the scene.
 
@@ -136,7 +147,7 @@ def deliver(
         if outputVolume is None:
             outputVolume = volumeLike(inputVolume, _("{name} denoised").format(name=inputVolume.GetName()))
         else:
-            _placeAs(inputVolume, outputVolume)
+            placeAs(inputVolume, outputVolume)
         with slicer.util.NodeModify(outputVolume):
             setVoxels(outputVolume, voxelValues, inputVolume.GetImageData().GetScalarType())
             outputVolume.SetNodeReferenceID(SOURCE, inputVolume.GetID())
@@ -145,6 +156,7 @@ def deliver(
                 MODEL: model,
                 "MedDenoise.sha256": result.model_sha256,
                 STRENGTH: f"{strength:g}",
+                QUALITY: quality,
                 "MedDenoise.device": result.device,
                 "MedDenoise.version": result.version,
             }.items():
@@ -166,7 +178,7 @@ def volumeLike(inputVolume: Any, name: str) -> Any:
     return volume
 
 
-def _placeAs(inputVolume: Any, volume: Any) -> None:
+def placeAs(inputVolume: Any, volume: Any) -> None:
     """Give a volume that exists already the grid, transform and display of the input."""
     volume.CopyOrientation(inputVolume)
     # CopyOrientation leaves the transform alone, acquisition transforms (gantry tilt, uneven spacing) among them.
@@ -179,6 +191,18 @@ def _placeAs(inputVolume: Any, volume: Any) -> None:
         if inputVolume.GetDisplayNode() is not None:
             volume.GetDisplayNode().SetAndObserveColorNodeID(inputVolume.GetDisplayNode().GetColorNodeID())
     _putBeside(inputVolume, volume)
+
+
+def display(volume: Any, coloursID: str, window: float, level: float) -> None:
+    """Show a volume that is no CT in colours of its own, without a threshold."""
+    if volume.GetDisplayNode() is None:
+        volume.CreateDefaultDisplayNodes()
+    displayNode = volume.GetDisplayNode()
+    with slicer.util.NodeModify(displayNode):
+        displayNode.SetAndObserveColorNodeID(coloursID)
+        displayNode.SetAutoWindowLevel(False)
+        displayNode.SetWindowLevel(window, level)
+        displayNode.SetApplyThreshold(False)
 
 
 def _forgetOrigin(volume: Any) -> None:

@@ -35,7 +35,8 @@ GPU_BATCH = 8
 class Denoiser:
     """A model on a device, ready to denoise volumes.
 
-    :param model: name in the catalogue, or path of a ``.safetensors`` file with a MedDenoise card.
+    :param model: name in the catalogue, path of a ``.safetensors`` file with a MedDenoise card, or ``auto``: Standard
+        on a GPU, Fast on a CPU (:func:`~meddenoise.catalogue.default_model`).
     :param device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     :param threads: CPU threads for torch in this process; None leaves torch's own choice.
     :param precision: of the network's noise estimate: ``float32``, ``bfloat16``, or ``auto``: bfloat16 where the
@@ -54,8 +55,8 @@ class Denoiser:
         precision: Precision = "auto",
     ) -> None:
         torch = import_torch()
-        chosen = find_model(model)
         self.device = choose_device(device)
+        chosen = find_model(model, self.device)
         if threads is not None:
             if threads < 1:
                 raise InputError(f"{threads} threads were asked for; give 1 or more.")

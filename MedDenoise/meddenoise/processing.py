@@ -22,7 +22,7 @@ import numpy as np
 
 from meddenoise import __version__
 from meddenoise.arrays import Array
-from meddenoise.catalogue import DEFAULT_MODEL, find_model
+from meddenoise.catalogue import DEFAULT_MODEL, default_model, find_model
 from meddenoise.dicom.acquisition import Acquisition, read_acquisition
 from meddenoise.domain import Facts, Finding, findings_of, noise_or_none
 from meddenoise.errors import InputError, NotCTError, OutputError
@@ -46,7 +46,7 @@ _FILE_ENDING = re.compile(r"\.[a-z]{2,5}$", re.IGNORECASE)
 class Settings:
     """How inputs are denoised and results written; small, immutable, picklable.
 
-    :param model: name in the catalogue or path of a ``.safetensors`` file.
+    :param model: name in the catalogue, path of a ``.safetensors`` file, or ``auto``: the one that suits the device.
     :param strength: 0 (as the input, to the bit) to 1.
     :param quality: ``standard``, or ``best``: the mean over the eight flips and quarter turns of each slice.
     :param device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
@@ -150,6 +150,11 @@ class Denoised:
     context: int
 
 
+def with_named_model(settings: Settings) -> Settings:
+    """Return the settings with the model named: ``auto`` would be another one on a machine with other devices."""
+    return replace(settings, model=default_model(settings.device)) if settings.model == DEFAULT_MODEL else settings
+
+
 def find_source(path: str | Path, series_uid: str | None = None) -> Source:
     """Return what a path holds: a volume file, or the one DICOM series in it (or the one named); headers only.
 
@@ -190,7 +195,7 @@ def load(source: Source, settings: Settings) -> Loaded:
             noise_sd=noise,
             mean_frequency=noise_mean_frequency(volume.array),
         ),
-        read_card(find_model(settings.model).path).domain,
+        read_card(find_model(settings.model, settings.device).path).domain,
     )
     refused = [finding.sentence for finding in findings if finding.refused]
     if refused and not settings.force:
@@ -379,14 +384,16 @@ def _attributes(report: Report, settings: Settings) -> dict[str, str]:
         "device": report.device,
         "version": report.version,
         "source": Path(report.source).resolve().name,
-        **_other_settings(settings),
+        **_other_settings(report, settings),
     }
     return {f"MedDenoise.{name}": value for name, value in facts.items()}
 
 
-def _other_settings(settings: Settings) -> dict[str, str]:
+def _other_settings(report: Report, settings: Settings) -> dict[str, str]:
     """Return what changes voxels beside model and strength, where it is not as usual."""
     facts: dict[str, str] = {} if settings.quality == "standard" else {"quality": settings.quality}
+    if report.precision != "float32":
+        facts["precision"] = report.precision
     if settings.mask is not None:
         facts["mask"] = f"{settings.mask.name} (SHA-256 {sha256_of(settings.mask.expanduser())[:12]})"
         if settings.outside:
@@ -402,6 +409,6 @@ def _derivation(denoised: Denoised, settings: Settings) -> Derivation:
         title=denoised.title,
         sha256=denoised.report.sha256,
         strength=denoised.report.strength,
-        settings=_other_settings(settings),
+        settings=_other_settings(denoised.report, settings),
         context=denoised.context,
     )

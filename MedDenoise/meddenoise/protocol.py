@@ -65,7 +65,10 @@ class ProgressMessage:
 
 @dataclass(frozen=True)
 class DoneMessage:
-    """Worker to client: the output file is complete and no longer open in the worker."""
+    """Worker to client: the output file is complete and no longer open in the worker.
+
+    :param model: name of the model that ran, where the job said ``auto``; left out otherwise.
+    """
 
     job: str
     model_sha256: str
@@ -73,6 +76,7 @@ class DoneMessage:
     seconds: float
     warnings: list[str]
     version: str
+    model: str = ""
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,7 @@ class Worker:
             return describe_failure(job.job, error)
 
     def _denoise(self, job: JobMessage) -> DoneMessage:
+        from meddenoise.catalogue import DEFAULT_MODEL
         from meddenoise.exchange_files import map_volume_file, reserve_volume_file
 
         volume = map_volume_file(Path(job.input), job.shape, job.dtype)
@@ -154,6 +155,7 @@ class Worker:
             seconds=progress.seconds(),
             warnings=[str(w.message) for w in caught if issubclass(w.category, InputWarning)],
             version=meddenoise.__version__,
+            model=denoiser.card.name if job.model == DEFAULT_MODEL else "",
         )
 
     def _warm_denoiser(self, job: JobMessage) -> Denoiser:
@@ -162,7 +164,7 @@ class Worker:
         from meddenoise.denoiser import Denoiser
         from meddenoise.devices import import_torch
 
-        path = find_model(job.model).path  # before torch, which takes seconds to import
+        path = find_model(job.model, job.device).path  # before torch, which takes seconds to import
         if self._own_threads is None:
             self._own_threads = import_torch().get_num_threads()
         changed = path.stat().st_mtime_ns if path.exists() else None  # a file of the user's own may be trained anew

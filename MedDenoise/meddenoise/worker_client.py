@@ -59,6 +59,7 @@ class WorkerResult:
     :param warnings: sentences on the input that the user should see.
     :param version: of MedDenoise in the child.
     :param spread: SD over the eight orientations of quality ``best``, float32, HU; None where not asked for.
+    :param model: that ran: as asked for, or for ``auto`` the name of the one that suits the device.
     """
 
     array: npt.NDArray[Any]
@@ -68,6 +69,7 @@ class WorkerResult:
     warnings: tuple[str, ...]
     version: str
     spread: npt.NDArray[Any] | None = None
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -359,6 +361,7 @@ class WorkerClient:
                     warnings=tuple(message.warnings),
                     version=message.version,
                     spread=spread,
+                    model=message.model or self._job.message.model,
                 )
             )
         )

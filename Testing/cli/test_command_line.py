@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
@@ -478,5 +479,13 @@ def test_models_are_those_of_the_catalogue():
     result = run_here("models")
     assert result.exit_code == 0
     for model in meddenoise.shipped_models():
-        assert re.search(rf"^{model.name}( \(default\))?: {re.escape(model.title)}", result.stdout, re.MULTILINE)
+        assert re.search(rf"^{model.name}[^:]*: {re.escape(model.title)}", result.stdout, re.MULTILINE)
         assert (model.sha256 or "")[:12] in result.stdout
+    assert re.search(r"^fast \(default on a CPU", result.stdout, re.MULTILINE)
+    devices = [device for model in json.loads(run_here("models", "--json").stdout) for device in model["default_on"]]
+    assert sorted(devices) == ["cpu", "gpu"]
+
+
+def test_without_a_model_the_report_names_that_of_the_device(ct: Path, tmp_path: Path):
+    result = run_here("denoise", ct, tmp_path / "out.nrrd", "--device", "cpu", "--json")
+    assert json.loads(result.stdout)["model"] == "fast"

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from meddenoise.batch.inventory import Entry
 from meddenoise.batch.manifest import MANIFEST_FILE
 from meddenoise.batch.outcome import Outcome
 from meddenoise.batch.pipeline import run_here
+from meddenoise.catalogue import default_model
 from meddenoise.errors import InputError, InputWarning, WeightsError
 from meddenoise.processing import Settings
 from meddenoise.remarks import collected_remarks, remark, silenced
@@ -174,6 +176,13 @@ def test_other_settings_or_inputs_are_refused(small_archive: Path, settings: Set
     with pytest.raises(InputError, match=r"other settings: input .*archive \(now .*other\)"):
         batch(moved, settings)
     assert batch(small_archive, Settings(settings.model, device="auto", threads=None)).done_before == 6
+
+
+def test_without_a_model_the_batch_is_of_the_one_it_names(small_archive: Path, settings: Settings):
+    batch(small_archive, replace(settings, model="auto"))
+    begun = json.loads((small_archive.parent / "out" / MANIFEST_FILE).read_text("utf-8").splitlines()[0])["settings"]
+    assert begun["model"] == default_model("cpu")
+    assert batch(small_archive, replace(settings, model=default_model("cpu"))).done == 0
 
 
 @pytest.mark.parametrize("out", ["archive", "archive/out", "."])

@@ -12,7 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from meddenoise.catalogue import DEFAULT_MODEL, find_model, shipped_models
+from meddenoise import catalogue
+from meddenoise.catalogue import DEFAULT_MODEL, default_model, find_model, shipped_models
+from meddenoise.denoiser import Denoiser
+from meddenoise.devices import choose_device
 from meddenoise.errors import OutputError, WeightsError
 from meddenoise.model_card import ModelCard
 from meddenoise.weights import CARD_KEY, load_network, read_card, save_weights, sha256_of
@@ -130,7 +133,7 @@ def test_card_survives_json() -> None:
 
 def test_shipped_models_are_whole_and_small() -> None:
     models = shipped_models()
-    assert models[0].name == DEFAULT_MODEL
+    assert models[0].name == default_model("cpu") == "fast"
     for model in models:
         loaded = load_network(model.path, model.sha256)
         assert loaded.card.name == model.name
@@ -139,8 +142,38 @@ def test_shipped_models_are_whole_and_small() -> None:
     assert sum(model.path.stat().st_size for model in models) < 8_000_000
 
 
+def with_models(folder: Path, *names: str) -> Path:
+    """Return a new folder with a catalogue of the Fast model under these names."""
+    folder.mkdir()
+    fast = find_model("fast")
+    shutil.copy(fast.path, folder)
+    entries = [
+        {"name": name, "title": name.title(), "description": "", "file": fast.path.name, "sha256": fast.sha256}
+        for name in names
+    ]
+    (folder / "catalogue.json").write_text(json.dumps({"models": entries}), encoding="utf-8")
+    return folder
+
+
+def test_default_is_standard_on_a_gpu_and_fast_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = ("cpu", "cuda", "cuda:1", "mps")
+    monkeypatch.setattr(catalogue, "MODELS_FOLDER", with_models(tmp_path / "two", "fast", "standard"))
+    assert [default_model(device) for device in devices] == ["fast", *["standard"] * 3]
+    assert [find_model(DEFAULT_MODEL, device).name for device in devices] == ["fast", *["standard"] * 3]
+    assert [find_model("fast", device).name for device in devices] == ["fast"] * 4
+    assert default_model() == default_model(choose_device())
+    monkeypatch.setattr(catalogue, "MODELS_FOLDER", with_models(tmp_path / "one", "fast"))
+    assert [default_model(device) for device in devices] == ["fast"] * 4
+
+
+def test_who_names_no_model_gets_the_default_of_the_device() -> None:
+    for denoiser in (Denoiser(device="cpu"), Denoiser("auto", device="cpu")):
+        assert denoiser.card.name == default_model("cpu")
+        assert denoiser.sha256 == find_model("fast").sha256
+
+
 def test_models_are_found_by_name_or_path(tiny_weights: Path, tmp_path: Path) -> None:
-    assert find_model(DEFAULT_MODEL).sha256
+    assert find_model("fast").sha256
     own = find_model(shutil.copy(tiny_weights, tmp_path / "own.safetensors"))
     assert own.name == "own"
     assert own.sha256 is None

@@ -21,6 +21,7 @@ import pytest
 
 import meddenoise
 from meddenoise import worker_client
+from meddenoise.catalogue import DEFAULT_MODEL, find_model
 from meddenoise.denoiser import Denoiser
 from meddenoise.errors import (
     Cancelled,
@@ -178,6 +179,15 @@ def test_the_best_quality_and_its_spread_come_through_the_pipe(warm_client: Work
     with pytest.raises(InputError, match="no quality 'highest'"):
         warm_client.denoise(volume, model=tiny_weights, device="cpu", quality="highest")
     assert warm_client.denoise(volume, model=tiny_weights, device="cpu").spread is None
+
+
+def test_the_worker_takes_the_default_model_and_names_it(warm_client: WorkerClient) -> None:
+    volume = volume_of()
+    result = warm_client.denoise(volume, device="cpu")
+    assert result.model == find_model(DEFAULT_MODEL, "cpu").name
+    assert result.model_sha256 == find_model(DEFAULT_MODEL, "cpu").sha256
+    np.testing.assert_array_equal(result.array, Denoiser("fast", device="cpu").denoise(volume))
+    assert warm_client.denoise(volume, model="fast", device="cpu").model == "fast"
 
 
 def test_the_result_is_ordinary_memory_that_outlives_client_and_file(

@@ -36,6 +36,7 @@ MESSAGES = [
     ProgressMessage("1", 0, 40, None),
     ProgressMessage("1", 3, 40, 12),
     DoneMessage("1", "ab12", "cuda:0", 3.5, ["NaN\nthere"], "0.1.0"),
+    DoneMessage("1", "ab12", "cpu", 3.5, [], "0.1.0", "fast"),
     ErrorMessage(None, "worker", "What?", ""),
     IdleMessage(),
 ]
@@ -58,6 +59,11 @@ def test_a_job_from_before_the_optional_fields_is_still_a_job_and_a_usual_one_is
     assert isinstance(message, JobMessage)
     assert (message.quality, message.spread) == ("standard", None)
     assert encode(message) == line
+    answer = (
+        b'{"protocol": 1, "type": "done", "job": "1", "model_sha256": "ab", "device": "cpu", "seconds": 1.5, '
+        b'"warnings": [], "version": "0.1.0"}\n'
+    )
+    assert encode(decode(answer)) == answer
 
 
 @pytest.mark.parametrize(

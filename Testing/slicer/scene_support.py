@@ -68,15 +68,15 @@ def codedEntry(value: str, scheme: str, meaning: str) -> Any:
 
 
 def model() -> str:
-    """Return the model to test with: the shipped default, or an untrained network where none is shipped yet."""
-    from meddenoise.catalogue import DEFAULT_MODEL, shipped_models
+    """Return the model to test with: the shipped one for CPUs, or an untrained network where none is shipped yet."""
+    from meddenoise.catalogue import default_model, shipped_models
     from MedDenoiseLib import torch_installation
 
     missing = torch_installation.missingPackages()
     if missing:
         raise unittest.SkipTest(f"{', '.join(missing)} not installed in Slicer")
     if shipped_models():
-        return DEFAULT_MODEL
+        return default_model("cpu")
     path = Path(slicer.app.temporaryPath) / "untrained.safetensors"
     if not path.exists():
         from meddenoise.model_card import Architecture, ModelCard
@@ -89,7 +89,9 @@ def model() -> str:
     return str(path)
 
 
-def denoisedByEngine(arrays: list[np.ndarray], modelName: str, strength: float = 1.0) -> list[np.ndarray]:
+def denoisedByEngine(
+    arrays: list[np.ndarray], modelName: str, strength: float = 1.0, quality: str = "standard"
+) -> list[np.ndarray]:
     """Return what the engine alone makes of arrays, in a process of its own: Slicer is to stay without torch."""
     from MedDenoiseLib import torch_installation
 
@@ -100,7 +102,8 @@ def denoisedByEngine(arrays: list[np.ndarray], modelName: str, strength: float =
         f"import sys, numpy; sys.path.insert(0, {str(MEDDENOISE_FOLDER)!r})\n"
         "from meddenoise import Denoiser\n"
         f"denoiser, volumes = Denoiser({modelName!r}, device='cpu', threads=1), numpy.load({str(source)!r})\n"
-        f"results = [denoiser.denoise(volumes[name], strength={strength}) for name in volumes.files]\n"
+        f"options = dict(strength={strength}, quality={quality!r})\n"
+        f"results = [denoiser.denoise(volumes[name], **options) for name in volumes.files]\n"
         f"numpy.savez({str(target)!r}, *results)"
     )
     subprocess.run([torch_installation.slicerPython() or sys.executable, "-c", script], check=True, timeout=120)

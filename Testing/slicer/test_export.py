@@ -74,6 +74,14 @@ class Export(DICOMScene):
                     self.assertIn(words, header.DerivationDescription)
                 self.assertEqual(Path(slicer.dicomDatabase.fileForInstance(header.SOPInstanceUID)).name, files[0].name)
 
+    def test_best_quality_is_said(self) -> None:
+        import pydicom
+
+        output = self.denoised(self.loaded())
+        output.SetAttribute("MedDenoise.quality", "best")
+        header = pydicom.dcmread(self.logic.saveAsDICOM(output, self.folder / "out")[0])
+        self.assertIn("quality best", header.DerivationDescription)
+
     def assertRefused(self, output: Any, words: str) -> None:
         from meddenoise.errors import InputError
 

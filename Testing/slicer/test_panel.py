@@ -94,7 +94,20 @@ class Offers(Panel):
         from meddenoise.catalogue import shipped_models
 
         offered = [self.ui.modelComboBox.itemData(index) for index in range(self.ui.modelComboBox.count)]
-        self.assertEqual(offered, [each.name for each in shipped_models()])
+        self.assertEqual(offered, ["auto", *(each.name for each in shipped_models())])
+        self.assertEqual(self.ui.modelComboBox.currentIndex, 0)
+        self.assertTrue(self.ui.modelComboBox.currentText.startswith("Automatic: "))
+
+    def test_uncertainty_comes_with_best_quality_only(self) -> None:
+        self.choose(noisyArray())
+        self.assertFalse(self.ui.bestQualityCheckBox.checked or self.ui.uncertaintyCheckBox.checked)
+        self.assertFalse(self.ui.uncertaintyCheckBox.enabled)
+        self.ui.bestQualityCheckBox.checked = True
+        self.assertTrue(self.ui.uncertaintyCheckBox.enabled)
+        self.ui.uncertaintyCheckBox.checked = True
+        self.assertTrue(self.parameters.bestQuality and self.parameters.makeUncertainty)
+        self.ui.bestQualityCheckBox.checked = False
+        self.assertFalse(self.ui.uncertaintyCheckBox.enabled)
 
     def test_devices(self) -> None:
         self.ui.deviceComboBox.currentIndex = 1
@@ -260,6 +273,31 @@ class Runs(Panel):
         self.ui.inputSelector.setCurrentNode(addCT(noisyArray(seed=2), "Other"))
         self.assertIsNone(self.ui.outputSelector.currentNode())
         self.assertEqual(self.denoise().GetName(), "Other denoised")
+
+    def test_best_quality_with_and_without_uncertainty(self) -> None:
+        self.choose(noisyArray())
+        self.ui.showComparisonCheckBox.checked = False
+        self.ui.deviceComboBox.currentIndex = 1
+        self.ui.bestQualityCheckBox.checked = True
+        self.ui.uncertaintyCheckBox.checked = True
+        output = self.denoise()
+        self.assertEqual(output.GetAttribute("MedDenoise.quality"), "best")
+        self.assertEqual(self.volumes(), ["CT", "CT denoised", "CT denoised uncertainty"])
+        uncertainty = self.widget.logic.uncertaintyVolumeOf(output)
+        self.assertGreater(slicer.util.arrayFromVolume(uncertainty).max(), 0.1)
+        self.ui.bestQualityCheckBox.checked = False  # the other box stays checked, without effect
+        self.assertEqual(self.denoise().GetAttribute("MedDenoise.quality"), "standard")
+        self.assertIsNone(self.widget.logic.uncertaintyVolumeOf(output))
+
+    def test_result_of_another_model_is_kept_by_the_automatic_one(self) -> None:
+        self.choose(noisyArray())
+        self.ui.deviceComboBox.currentIndex = 1
+        first = self.denoise()
+        self.assertIn(f"({model()} on cpu)", self.ui.statusLabel.text)
+        first.SetAttribute("MedDenoise.model", "another")
+        self.parameters.Modified()
+        self.assertIn("was made with another model", self.ui.statusLabel.text)
+        self.assertNotEqual(self.denoise().GetID(), first.GetID())
 
     def test_another_model_gets_a_volume_of_its_own(self) -> None:
         from meddenoise.catalogue import shipped_models

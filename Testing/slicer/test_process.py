@@ -47,6 +47,60 @@ class Process(unittest.TestCase):
         self.assertEqual(self.process(source, mine).GetID(), mine.GetID())
         np.testing.assert_array_equal(slicer.util.arrayFromVolume(source), array)
 
+    def test_the_default_model_is_that_of_the_device(self) -> None:
+        array = noisyArray()
+        output = self.logic.process(addCT(array), device="cpu", threads=1)
+        self.assertEqual(output.GetAttribute("MedDenoise.model"), self.model)
+        np.testing.assert_array_equal(slicer.util.arrayFromVolume(output), denoisedByEngine([array], self.model)[0])
+
+    def test_best_quality_and_its_uncertainty(self) -> None:
+        from meddenoise.strength import blend
+
+        array = noisyArray()
+        output = self.process(addCT(array), strength=0.4, quality="best", uncertaintyVolume=True)
+        full = denoisedByEngine([array], self.model, quality="best")[0]
+        np.testing.assert_array_equal(slicer.util.arrayFromVolume(output), blend(array, full, 0.4))
+        self.assertEqual(output.GetAttribute("MedDenoise.quality"), "best")
+        uncertainty = self.logic.uncertaintyVolumeOf(output)
+        spread = slicer.util.arrayFromVolume(uncertainty).copy()
+        self.assertEqual(spread.dtype, np.float32)
+        self.logic.setStrength(output, 1)
+        np.testing.assert_array_equal(slicer.util.arrayFromVolume(output), full)
+        np.testing.assert_array_equal(slicer.util.arrayFromVolume(uncertainty), spread)
+        self.assertEqual(uncertainty.GetAttribute("MedDenoise.strength"), "1")
+
+    def test_uncertainty_is_the_spread_of_the_eight_orientations_at_full_strength(self) -> None:
+        square = noisyArray((1, 64, 64))
+        turned = [np.rot90(image, turn, (1, 2)) for image in (square, square[:, :, ::-1]) for turn in range(4)]
+        eight = denoisedByEngine([np.ascontiguousarray(each).astype(np.float32) for each in turned], self.model)
+        back = [np.rot90(each, -turn, (1, 2)) for each, turn in zip(eight, (0, 1, 2, 3) * 2, strict=True)]
+        back[4:] = [each[:, :, ::-1] for each in back[4:]]
+        expected = np.std(back, axis=0)
+        self.assertGreater(expected.max(), 0.1)
+        output = self.process(addCT(square), strength=0.4, quality="best", uncertaintyVolume=True)
+        spread = slicer.util.arrayFromVolume(self.logic.uncertaintyVolumeOf(output))
+        np.testing.assert_allclose(spread, expected, atol=0.02)
+
+    def test_uncertainty_needs_best_quality(self) -> None:
+        from meddenoise.errors import InputError
+
+        with self.assertRaisesRegex(InputError, "needs best quality"):
+            self.process(addCT(noisyArray()), uncertaintyVolume=True)
+        with self.assertRaisesRegex(InputError, "no quality 'better'"):
+            self.process(addCT(noisyArray()), quality="better")
+
+    def test_result_of_another_model_is_kept_when_the_model_is_found_out_later(self) -> None:
+        source = addCT(noisyArray())
+        first = self.process(source)
+        again = self.logic.startRun(source, first, model="auto", device="cpu", threads=1, keepOtherModels=True)
+        again.wait()
+        self.assertEqual(again.outputID, first.GetID())
+        first.SetAttribute("MedDenoise.model", "another")
+        other = self.logic.startRun(source, first, model="auto", device="cpu", threads=1, keepOtherModels=True)
+        other.wait()
+        self.assertNotEqual(other.outputID, first.GetID())
+        self.assertEqual(first.GetAttribute("MedDenoise.model"), "another")
+
     def test_strength_afterwards_equals_strength_before(self) -> None:
         source = addCT(noisyArray())
         output = self.process(source)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meddenoise.catalogue import DEFAULT_MODEL
+from meddenoise.catalogue import default_model
 from meddenoise.cli import options
 from meddenoise.cli.reporting import SHA256_PREFIX, as_json, lines
 
@@ -37,7 +37,8 @@ def models(
         as_json([_values(model, card) for model, card in zip(chosen, cards, strict=True)])
         return
     for model, card in zip(chosen, cards, strict=True):
-        default = " (default)" if model.name == DEFAULT_MODEL else ""
+        devices = " and ".join(f"a {device.upper()}" for device in _default_on(model))
+        default = f" (default on {devices})" if devices else ""
         lines(
             False,
             f"{model.name}{default}: {model.title}. {model.description}",
@@ -54,9 +55,14 @@ def _values(model: Model, card: ModelCard | None) -> dict[str, Any]:
         "name": model.name,
         "path": str(model.path),
         "sha256": model.sha256,
-        "default": model.name == DEFAULT_MODEL,
+        "default_on": _default_on(model),
         "card": None if card is None else json.loads(card.to_json()),
     }
+
+
+def _default_on(model: Model) -> list[str]:
+    """Return on which devices a model is the one that ``auto`` stands for."""
+    return [kind for kind, device in (("cpu", "cpu"), ("gpu", "cuda")) if default_model(device) == model.name]
 
 
 def _card_lines(card: ModelCard) -> list[str]:

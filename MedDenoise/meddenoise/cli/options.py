@@ -32,7 +32,11 @@ Series = Annotated[
     ),
 ]
 Model = Annotated[
-    str, typer.Option(help="A model of `meddenoise models`, or the path of a .safetensors file of your own.")
+    str,
+    typer.Option(
+        help="A model of `meddenoise models`, the path of a .safetensors file of your own, or auto: the default of the "
+        "device, which `meddenoise models` tells."
+    ),
 ]
 Strength = Annotated[
     float, typer.Option(min=0.0, max=1.0, help="How much of the noise found is taken away: 0 none, 1 all of it.")
