@@ -199,7 +199,7 @@ class Origins:
 
 
 def _assumed(recorded: dict[str, Any], config: Config) -> dict[str, str]:
-    """Return which options an earlier version's run did not write down: what the card says of them is today's default."""
+    """Return which options an earlier version's run did not write down; the card says today's defaults of them."""
     missing = [
         f"{section}.{name}"
         for section, values in config.model_dump().items()

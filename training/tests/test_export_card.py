@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from meddenoise.errors import InputError
 from meddenoise.weights import load_network, read_card, tensors_digest
@@ -214,6 +215,20 @@ def test_bank_and_cleaned_targets_are_told(prepared, card_text, tmp_path):
     shutil.rmtree(folder / BANK_FOLDER)
     with pytest.raises(InputError, match="no noise bank"):
         export(run, tmp_path / "again.safetensors", card_text)
+
+
+def test_a_digest_is_of_names_shapes_and_values():
+    """Whatever changes in a network changes it; what does not change its results does not."""
+    networks = [torch.nn.Linear(2, 3, bias=False), torch.nn.Linear(3, 2, bias=False), torch.nn.PReLU(6)]
+    for network in networks:
+        torch.nn.init.ones_(network.weight)
+    digests = [tensors_digest(network) for network in networks]
+    assert len(set(digests)) == 3, "six ones each, of other shapes"
+    assert tensors_digest(torch.nn.Sequential(networks[0])) != digests[0], "of another name"
+    assert tensors_digest(networks[0].double()) == digests[0]
+    with torch.no_grad():
+        networks[0].weight[0, 0] += 1e-6
+    assert tensors_digest(networks[0].float()) != digests[0]
 
 
 def test_what_an_older_run_did_not_write_down_is_said_to_be_assumed(run, card_text, card, tmp_path):

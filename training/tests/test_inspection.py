@@ -68,6 +68,13 @@ def test_a_checkpoint_is_not_older_than_what_is_shown(run, tmp_path):
     assert found.values["last"]["step"] == 2
 
 
+def test_of_a_run_that_stopped_early_the_step_kept_is_told(run, tmp_path):
+    saved = read_checkpoint(run)
+    write_checkpoint(tmp_path, {**saved, "best": {"step": 3, "rmse": 9.0, "ema": saved["ema"]}})
+    assert inspect(tmp_path).values["exported_step"] == 3
+    assert "averaged weights (EMA) of step 3" in inspect(tmp_path).page
+
+
 def test_a_run_of_another_version_can_be_looked_at(run, tmp_path):
     saved = read_checkpoint(run)
     saved["config"]["noise"]["gone"] = 1
