@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
@@ -61,19 +61,25 @@ def ct_slice(k: int = 0, *, series_uid: str = "1.2.3.4", stored: np.ndarray | No
     return dataset
 
 
-def write(dataset: Dataset, path: Path) -> Path:
-    """Write a dataset as a DICOM part 10 file."""
+def write(dataset: Dataset, path: Path, syntax: UID = ExplicitVRLittleEndian) -> Path:
+    """Write a dataset as a DICOM part 10 file; words (OW) must be in the order of bytes of the transfer syntax."""
     path.parent.mkdir(parents=True, exist_ok=True)
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID", CT)
     meta.MediaStorageSOPInstanceUID = dataset.get("SOPInstanceUID", "1.2.3")
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = syntax
     file = FileDataset(str(path), dataset, preamble=b"\0" * 128, file_meta=meta)
     if pydicom.__version__ < "3":
-        file.is_little_endian, file.is_implicit_VR = True, False
+        file.is_little_endian, file.is_implicit_VR = syntax.is_little_endian, syntax.is_implicit_VR
         file.save_as(path, write_like_original=False)
     else:
-        file.save_as(path, enforce_file_format=True)
+        pydicom.dcmwrite(
+            path,
+            file,
+            implicit_vr=syntax.is_implicit_VR,
+            little_endian=syntax.is_little_endian,
+            enforce_file_format=True,
+        )
     return path
 
 

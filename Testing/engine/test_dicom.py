@@ -28,6 +28,7 @@ from dicom_files import (
 )
 
 from meddenoise.dicom import find_series, read_folder, read_series
+from meddenoise.dicom.acquisition import read_acquisition
 from meddenoise.dicom.pixels import in_smallest_exact_type
 from meddenoise.errors import InputError, InputWarning
 from meddenoise.volume_files import read_volume
@@ -296,6 +297,7 @@ def test_files_without_a_preamble(tmp_path: Path):
         data = path.read_bytes()
         (bare / path.name).write_bytes(data[data.index(b"\x08\x00\x08\x00CS") :])  # the data set alone
     np.testing.assert_array_equal(read_folder(bare).array, read_folder(whole).array)
+    assert read_acquisition(find_series(bare)[0]).thickness_mm == 2.5
     (bare / "notes.txt").write_bytes(b"\x08\x00")
     assert len(find_series(bare)) == 1
 
@@ -415,6 +417,15 @@ def test_a_single_slice_without_a_position_is_read_with_a_warning(tmp_path: Path
         volume = read_volume(path)
     assert volume.array.shape == (1, ROWS, COLUMNS)
     assert (volume.origin, volume.spacing) == ((0, 0, 0), (0.7, 0.8, 2.5))
+
+
+def test_a_palette_is_no_ct(tmp_path: Path):
+    with pytest.raises(InputError, match="a colour image, not a CT"):
+        read_folder(write_series(tmp_path, 3, PhotometricInterpretation="PALETTE COLOR"))
+
+
+def test_without_a_high_bit(tmp_path: Path):
+    assert read_folder(write_series(tmp_path, 3, HighBit=None)).array.shape == (3, ROWS, COLUMNS)
 
 
 def test_a_rescale_that_is_no_number(tmp_path: Path):

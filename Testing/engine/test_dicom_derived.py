@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 from datetime import datetime, timezone
@@ -15,6 +16,7 @@ import pytest
 from dicom_files import COLUMNS, JPEG_LS, RLE, ROWS, compress, ct_slice, with_raw_text, write, write_series, z_of
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from meddenoise.dicom import Derivation, Series, find_series, read_series, write_derived_series
 from meddenoise.dicom.pixels import read_image, stored_values
@@ -181,6 +183,74 @@ def test_private_elements_signatures_and_overlays_in_pixel_bits_go(tmp_path: Pat
     assert "DigitalSignaturesSequence" not in after
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_private_elements_in_a_sequence_that_a_converter_wrote_as_unknown(tmp_path: Path, is_whole: bool):
+    def element(group: int, number: int, value: bytes) -> bytes:
+        return struct.pack("<HHI", group, number, len(value)) + value
+
+    inner = element(8, 0x100, b"1 ") + element(0x29, 0x10, b"VENDOR") + element(0x29, 0x1001, b"Doe^Jane")
+    items = element(0xFFFE, 0xE000, inner if is_whole else b"Doe^Jane")
+    path = write(ct_slice(), tmp_path / "in" / "0.dcm")
+    before, after = path.read_bytes().split(b"\x08\x00\x3e\x10LO")
+    unknown = struct.pack("<HH2s2xI", 8, 0x1032, b"UN", len(items)) + items  # ProcedureCodeSequence
+    path.write_bytes(before + unknown + b"\x08\x00\x3e\x10LO" + after)
+    (result,) = derive(tmp_path / "in", tmp_path / "out")
+    assert b"Doe^Jane" not in result.read_bytes()
+    assert not is_whole or header(result).ProcedureCodeSequence[0].CodeValue == "1"
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_the_encoding_of_the_source_makes_no_difference(tmp_path: Path, syntax: UID):
+    results = []
+    for name, kind in [("usual", ExplicitVRLittleEndian), ("other", syntax)]:
+        words = "<u2" if kind.is_little_endian else ">u2"
+        stored_ = np.random.default_rng(0).integers(0, 2500, (ROWS, COLUMNS)).astype(words)
+        table = Dataset()
+        table.LUTDescriptor = [3, 0, 16]
+        table["LUTDescriptor"].VR = "US"
+        table.add_new(0x00283006, "OW", np.array([1, 2, 60000], words).tobytes())
+        dataset = ct_slice(stored=stored_, SOPInstanceUID="1.2.5", PatientName="Doe^Jane", PixelPaddingValue=63536)
+        dataset.VOILUTSequence = Sequence([table])
+        dataset.add_new(0x60003000, "OW", np.array([1, 2, 60000], words).tobytes())
+        write(dataset, tmp_path / name / "0.dcm", kind)
+        results += derive(tmp_path / name, tmp_path / f"{name}-out", created=NOON)
+    usual, other = (path.read_bytes() for path in results)
+    assert usual == other
+
+
+@pytest.mark.parametrize(
+    ("zone", "expected"), [("+0530", "20261124173000+0530"), ("-0300", "20261124090000-0300"), ("+9999", None)]
+)
+def test_times_are_in_the_zone_of_the_source(tmp_path: Path, zone: str, expected: str | None):
+    (path,) = derive(write_series(tmp_path / "in", 1, TimezoneOffsetFromUTC=zone), tmp_path / "out", created=NOON)
+    at = str(header(path).ContributingEquipmentSequence[0].ContributionDateTime)
+    assert at == (expected or NOON.astimezone().strftime("%Y%m%d%H%M%S%z"))
+
+
+def test_a_description_of_several_values_and_an_image_type_without_a_plane(tmp_path: Path):
+    changes = {"SeriesDescription": ["Abdomen", "late"], "ImageType": ["ORIGINAL", "PRIMARY", ""]}
+    (path,) = derive(write_series(tmp_path / "in", 1, **changes), tmp_path / "out")
+    assert header(path).SeriesDescription == "Abdomen late DENOISED fast 70%"
+    assert header(path).ImageType == ["DERIVED", "SECONDARY", "AXIAL"]
+
+
+def test_another_precision_makes_another_series(tmp_path: Path):
+    from meddenoise import processing
+
+    source = write_series(tmp_path / "in", 1)
+    said = {}
+    for precision in ("float32", "bfloat16"):
+        settings = processing.Settings(precision=precision, device="cpu", threads=1, output="dicom")
+        denoised = processing.denoise(
+            processing.load(one_series(source), settings), processing.make_denoiser(settings), settings
+        )
+        processing.save(denoised, tmp_path / precision, settings)
+        said[precision] = header(tmp_path / precision / "0001.dcm")
+    assert said["float32"].SOPInstanceUID != said["bfloat16"].SOPInstanceUID
+    assert "precision bfloat16" in said["bfloat16"].DerivationDescription
+    assert "precision" not in said["float32"].DerivationDescription
+
+
 def test_text_in_the_pixels_is_warned_of(tmp_path: Path):
     with pytest.warns(InputWarning, match="burnt"):
         (path,) = derive(write_series(tmp_path / "in", 1, BurnedInAnnotation="YES"), tmp_path / "out")
@@ -342,6 +412,27 @@ def test_a_folder_is_never_overwritten_silently(tmp_path: Path):
     with pytest.raises(OutputError, match="does not exist"):
         derive(source, tmp_path / "no" / "such")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+
+
+def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path: Path):
+    source, link, disk = write_series(tmp_path / "in", 2), tmp_path / "link", tmp_path / "disk"
+    disk.mkdir()
+    link.symlink_to(disk / "out")
+    for overwrite in (False, True):  # first it points to nothing
+        files = derive(source, link, overwrite=overwrite)
+        assert link.is_symlink()
+        assert sorted(path.name for path in (disk / "out").iterdir()) == [path.name for path in files]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "in", "link"]
+    assert [path.name for path in disk.iterdir()] == ["out"]
+
+
+def test_the_current_folder_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source, here = write_series(tmp_path / "in", 2), tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    with pytest.raises(OutputError, match="give a new folder in it"):
+        derive(source, Path())
+    assert len(derive(source, Path("new"))) == 2
 
 
 def test_a_source_that_is_damaged_on_the_way_leaves_nothing(tmp_path: Path):

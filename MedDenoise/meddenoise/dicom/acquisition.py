@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from meddenoise.dicom.series import Series, import_pydicom, quiet_pydicom
+from meddenoise.dicom.series import Series, import_pydicom, quiet_pydicom, read_dataset
 
 _HEADER = [
     "Modality",
@@ -36,11 +36,11 @@ class Acquisition:
 
 def read_acquisition(series: Series) -> Acquisition:
     """Read how a series was acquired; what cannot be read is None, never an error."""
-    pydicom = import_pydicom()
+    import_pydicom()
     path = series.slices[len(series.slices) // 2].path
     try:
         with quiet_pydicom():
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_HEADER)
+            header = read_dataset(path, stop_before_pixels=True, specific_tags=_HEADER)
     except Exception:  # a damaged header fails in any way; reading the pixels will say so
         return Acquisition()
     return Acquisition(

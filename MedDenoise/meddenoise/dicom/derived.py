@@ -27,6 +27,8 @@ __all__ = ["Compression", "check_derived_folder", "write_derived_series"]
 _IMPLEMENTATION_UID = "2.25.263157207811340274190410297862934785206"
 _IMPLEMENTATION_NAME = "MEDDENOISE"
 _SUFFIX = ".dcm"
+#: VRs of words, whose order of bytes is that of the file, and the width of a word.
+_WORDS = {"OW": 2, "OL": 4, "OF": 4, "OD": 8, "OV": 8}
 #: What stands in a header for pixel values, so that its type follows theirs.
 _PIXEL_VALUES = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 _EXTREMES = (
@@ -44,9 +46,11 @@ def check_derived_folder(folder: str | Path, series: Series, *, overwrite: bool 
 
     :returns: the folder, with ``~`` expanded.
     :raises OutputError: when it is not empty (``overwrite`` replaces a derived series, nothing else), holds files of
-        the source, lies in a missing or closed folder, or the source's slices cannot be referred to.
+        the source, is a mounted disk or the current folder, lies in a missing or closed folder, or the source's slices
+        cannot be referred to.
     """
     folder = Path(folder).expanduser()
+    place = folder.resolve()  # a link stays: what it points to is replaced
     for item in series.slices:
         if item.sop_uid is None:
             raise OutputError(f"{item.path} has no SOPInstanceUID, so nothing can refer to it; write NRRD instead.")
@@ -54,9 +58,13 @@ def check_derived_folder(folder: str | Path, series: Series, *, overwrite: bool 
         raise OutputError(f"{folder} is a file; give a folder for the DICOM series.")
     if folder.is_dir() and any(folder.iterdir()):
         _check_replaceable(folder, series, overwrite)
-    if not folder.parent.is_dir():
-        raise OutputError(f"The folder {folder.parent} does not exist; make it first, or choose another.")
-    with scratch_folder_beside(folder):
+    if place.is_dir() and (place.is_mount() or place.samefile(".")):
+        raise OutputError(
+            f"{folder} cannot be replaced (the current folder, or a mounted disk); give a new folder in it."
+        )
+    if not place.parent.is_dir():
+        raise OutputError(f"The folder {place.parent} does not exist; make it first, or choose another.")
+    with scratch_folder_beside(place):
         pass
     return folder
 
@@ -100,7 +108,8 @@ def write_derived_series(
     ]
     reach = derivation.context // 2
     names = [f"{k:0{max(4, len(str(len(slices))))}}{_SUFFIX}" for k in range(1, len(slices) + 1)]
-    with scratch_folder_beside(folder) as scratch:
+    place = folder.resolve()
+    with scratch_folder_beside(place) as scratch:
         for k, (item, storage, name) in enumerate(zip(slices, storages, names, strict=True)):
             with quiet_pydicom():
                 dataset = read_image(item.path)
@@ -113,7 +122,7 @@ def write_derived_series(
                     _write(dataset, scratch / name, compression)
                 except OSError as error:
                     raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
-        _move_into_place(scratch, folder)
+        _move_into_place(scratch, place)
     return [folder / name for name in names]
 
 
@@ -168,11 +177,16 @@ def _storage_of(header: Any, path: Path) -> Storage:
 
 
 def _decode_what_is_not_explicit(dataset: Any) -> None:
-    """Parse every element of a source in another encoding: pydicom writes what it has not parsed as it stands."""
+    """Parse every element of a source in another encoding: pydicom writes what it has not parsed as it stands.
+
+    It leaves words (of overlays, of look-up tables) as the file has them, so those of big-endian ones are swapped here.
+    """
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_implicit_VR or not syntax.is_little_endian:
-        for _element in dataset.iterall():
-            pass
+        for element in dataset.iterall():
+            width = _WORDS.get(element.VR)
+            if width and element.value and not syntax.is_little_endian and len(element.value) % width == 0:
+                element.value = np.frombuffer(element.value, f"u{width}").byteswap().tobytes()
 
 
 def _set_pixels(dataset: Any, pixels: Array, storage: Storage) -> None:
@@ -241,7 +255,8 @@ def _save(dataset: Any, path: Path, transfer_syntax: str) -> None:
         dataset.is_little_endian, dataset.is_implicit_VR = True, False
         dataset.save_as(path, write_like_original=False)
     else:
-        dataset.save_as(path, enforce_file_format=True)
+        # save_as refuses what was read from a big-endian file
+        pydicom.dcmwrite(path, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)
 
 
 def _move_into_place(scratch: Path, folder: Path) -> None:

@@ -12,7 +12,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Any
 
 from meddenoise import __version__
@@ -151,16 +151,25 @@ def _remove_stale(dataset: Any) -> None:
 
 
 def _remove_private(dataset: Any) -> None:
-    """Remove private elements, also in sequences; nothing else is parsed, so that nothing else can change."""
+    """Remove private elements, also in sequences; nothing else is parsed, so that nothing else can change.
+
+    Converters write sequences that they do not know as UN: one that pydicom cannot look into goes, too.
+    """
     from pydicom.datadict import dictionary_has_tag, dictionary_VR
 
     for tag in list(dataset.keys()):
         if tag.is_private:
             del dataset[tag]
             continue
-        vr = dataset.get_item(tag).VR or (dictionary_VR(tag) if dictionary_has_tag(tag) else "")
+        vr = dataset.get_item(tag).VR
+        if vr in (None, "UN"):
+            vr = dictionary_VR(tag) if dictionary_has_tag(tag) else ""
         if vr == "SQ":
-            for item in dataset[tag].value or []:
+            items = dataset[tag].value or []
+            if isinstance(items, bytes):
+                del dataset[tag]
+                continue
+            for item in items:
                 _remove_private(item)
 
 
@@ -176,18 +185,18 @@ def _fill_empty(dataset: Any, series_uid: str) -> None:
 
 def _in_zone_of(dataset: Any, created: datetime) -> datetime:
     """Return the time in the zone that a dataset says its times are in."""
-    offset = str(dataset.get("TimezoneOffsetFromUTC") or "").strip()
-    if len(offset) != 5 or not offset[1:].isdigit():
+    try:
+        return created.astimezone(datetime.strptime(str(dataset.get("TimezoneOffsetFromUTC")).strip(), "%z").tzinfo)
+    except ValueError:  # none, or an impossible one
         return created
-    minutes = int(offset[1:3]) * 60 + int(offset[3:])
-    return created.astimezone(timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes)))
 
 
 def _describe(dataset: Any, derivation: Derivation) -> None:
     image_type = [str(value) for value in _values(dataset, "ImageType")]
+    plane = [value for value in image_type[2:3] if value] or ["AXIAL"]
     # of multi-energy CT the fourth value says what the numbers mean; the vendors' own are remarks on their image
     is_multi_energy = dataset.get("MultienergyCTAcquisition") == "YES"
-    dataset.ImageType = ["DERIVED", "SECONDARY", *((image_type[2:3] or ["AXIAL"]) + image_type[3:4] * is_multi_energy)]
+    dataset.ImageType = ["DERIVED", "SECONDARY", *plane, *(image_type[3:4] * is_multi_energy)]
     before = str(dataset.get("DerivationDescription") or "").strip()
     dataset.DerivationDescription = (f"{derivation}. Before: {before}" if before else str(derivation))[:_TEXT_LENGTH]
     dataset.DerivationCodeSequence = [
@@ -195,8 +204,8 @@ def _describe(dataset: Any, derivation: Derivation) -> None:
         coded("113087", "Smoothing"),
     ]
     suffix = _ascii(f"DENOISED {derivation.model[:_MODEL_LENGTH]} {100 * derivation.strength:g}%")
-    description = str(dataset.get("SeriesDescription") or "").strip()[: _DESCRIPTION_LENGTH - 1 - len(suffix)].strip()
-    dataset.SeriesDescription = f"{description} {suffix}".strip()
+    description = " ".join(str(value) for value in _values(dataset, "SeriesDescription")).strip()
+    dataset.SeriesDescription = f"{description[: _DESCRIPTION_LENGTH - 1 - len(suffix)].strip()} {suffix}".strip()
     try:
         number = int(dataset.get("SeriesNumber") or 0)
     except (TypeError, ValueError):

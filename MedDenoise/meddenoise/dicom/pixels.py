@@ -45,7 +45,8 @@ def read_image(path: Path) -> Any:
         raise InputError(f"{path} cannot be read; it is damaged or incomplete.") from error
     if "PixelData" not in dataset:
         raise InputError(f"{path} holds no image, or is incomplete.")
-    if int(dataset.get("SamplesPerPixel", 1)) != 1:
+    kind = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2").strip()
+    if int(dataset.get("SamplesPerPixel") or 1) != 1 or not kind.startswith("MONOCHROME"):
         raise InputError(f"{path} is a colour image, not a CT.")
     return dataset
 
@@ -99,7 +100,8 @@ def stored_values(dataset: Any, path: Path) -> npt.NDArray[np.integer[Any]]:
             "way that is not supported."
         ) from error
     if not syntax.is_compressed:
-        pixels = _without_unused_bits(pixels, int(dataset.BitsStored), int(dataset.HighBit))
+        bits_stored, high_bit = int(dataset.BitsStored), dataset.get("HighBit")
+        pixels = _without_unused_bits(pixels, bits_stored, bits_stored - 1 if high_bit is None else int(high_bit))
     return pixels
 
 
