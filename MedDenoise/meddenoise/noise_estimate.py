@@ -29,8 +29,8 @@ _ENOUGH_WINDOWS = 200
 #: Histogram of log SD: from 0.1 HU (less is no noise) to 3000 HU in bins of 1 %.
 _BIN = 0.01
 _EDGES = np.arange(math.log(0.1), math.log(3000.0), _BIN)
-#: SD of the smoothing of that histogram: about the spread (8 %) of a window's SD by chance. With less, chance peaks pass
-#: for a second level of noise: with 0.07 one real series, a mixture of levels, read 8 HU instead of 14.
+#: SD of the smoothing of that histogram: about the spread (8 %) of a window's SD by chance. With less, chance peaks
+#: pass for a second level of noise: with 0.07 one real series, a mixture of levels, read 8 HU instead of 14.
 _SMOOTHING = 0.1
 #: The lowest peak this high, relative to the highest one, is noise; peaks above it are anatomy.
 _PEAK_COUNTS_FROM = 0.5
@@ -52,8 +52,7 @@ def estimate_noise(volume: Any) -> float:
     In the numerical abdomen with pixels of 0.75 mm, for white noise and 0.12 to 0.38, 2 % low to 8 % high, since its
     texture counts as noise: without any noise it reads 1.4 HU. Larger pixels put more anatomy into a window: with 1 mm
     5 HU read up to 11 % high. Noise of 0.12 to 0.32 added to slices of 15 real CT: within 10 % of the quadrature with
-    their own. (The usual estimate, the median of the finest Haar wavelets, reads half of a smooth
-    kernel's noise.)
+    their own. (The usual estimate, the median of the finest Haar wavelets, reads half of a smooth kernel's noise.)
     Where the noise differs by place this is the commonest level, or one lower that is at least half as common.
 
     Streams: one slice at a time, at most 24, evenly spread. Padding, NaN and infinities are left out. Without enough
