@@ -126,6 +126,33 @@ def body_of(reference: Image) -> Mask:
     return np.asarray(ndimage.binary_fill_holes(parts == largest), bool)
 
 
+def neighbours(prepared: Path, split: str, most: int) -> list[Case]:
+    """Return neighbouring slices from the middle of a split's longest scanned series, in order.
+
+    :raises InputError: when the folder has no such split, or no scanned slice in it.
+    """
+    stack, entries = _scanned(prepared, split)
+    of_series: dict[str, list[int]] = {}
+    for i, entry in entries.items():
+        of_series.setdefault(entry.series, []).append(i)
+    longest = max(of_series.values(), key=lambda own: len(own))
+    longest.sort(key=lambda i: entries[i].index)
+    first = max(0, (len(longest) - most) // 2)
+    chosen = longest[first : first + most]
+    return [_scanned_case(np.asarray(stack[i]), entries[i], f"{split} {i}") for i in chosen]
+
+
+def square_around(mask: Mask, side: int) -> tuple[slice, slice]:
+    """Return a square around the middle of what a mask marks, as large as asked or as the image allows.
+
+    :param side: pixels.
+    """
+    half = min(side, *mask.shape) // 2
+    centre = [int(np.mean(axis)) for axis in np.nonzero(mask)]
+    starts = [int(np.clip(c - half, 0, n - 2 * half)) for c, n in zip(centre, mask.shape, strict=True)]
+    return slice(starts[0], starts[0] + 2 * half), slice(starts[1], starts[1] + 2 * half)
+
+
 def _scanned(prepared: Path, split: str) -> tuple[Sequence[npt.NDArray[np.int16]], dict[int, Slice]]:
     manifest = read_manifest(prepared)
     if split not in manifest.splits:

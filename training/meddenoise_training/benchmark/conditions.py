@@ -30,6 +30,8 @@ KERNELS = {
 _KERNEL_PIXEL_MM = 0.75
 #: Tiles from which the true spectrum of an image's noise is averaged, pixels.
 _PSD_TILE = 32
+#: The photons are found with no more views than this, each for several: a fraction of the time.
+_VIEWS_TO_CALIBRATE = 90
 #: Slices that go through the projector together: eight cost a quarter of eight times one.
 _AT_ONCE = 12
 
@@ -153,9 +155,16 @@ def _photons(cases: Sequence[Case], views: int) -> float:
     if key not in _known_photons:
         pixel = distinct[0].pixel
         own = FULL_DOSE_SD if distinct[0].truth else math.sqrt(float(np.mean([c.own_sd**2 for c in distinct])))
-        settings = LowDose(dose_fraction=0.25, kernel=_kernel("smooth", pixel), views=views)
+        merged = max(1.0, views / _VIEWS_TO_CALIBRATE)  # a view for several has their photons and electronic noise
+        settings = LowDose(
+            dose_fraction=0.25,
+            kernel=_kernel("smooth", pixel),
+            views=min(views, _VIEWS_TO_CALIBRATE),
+            electronic_variance=LowDose.electronic_variance * merged,
+        )
         generator = torch.Generator().manual_seed(0)
-        _known_photons[key] = calibrated(_stack(distinct), pixel, settings, own or FULL_DOSE_SD, generator).photons
+        found = calibrated(_stack(distinct), pixel, settings, own or FULL_DOSE_SD, generator)
+        _known_photons[key] = found.photons / merged
     return _known_photons[key]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from meddenoise.metrics import ABDOMEN, rmse
-from meddenoise_training.benchmark.cases import Case, Image, body_of
+from meddenoise_training.benchmark.cases import Case, Image, body_of, square_around
 from meddenoise_training.benchmark.conditions import CONDITIONS, condition_noise, with_noise
 from meddenoise_training.benchmark.images import blended
 from meddenoise_training.benchmark.methods import Method
@@ -86,7 +86,4 @@ def _picture(axes: Any, image: Image, title: str, **look: Any) -> None:
 def _region(case: Case) -> tuple[slice, slice]:
     """Return what is shown: around the pancreas where it is labelled, else around the middle of the body."""
     mask = case.tissues.get("pancreas", body_of(case.reference))
-    half = min(int(_SHOWN_MM / case.pixel / 2), min(mask.shape) // 2)
-    centre = [int(np.mean(axis)) for axis in np.nonzero(mask)]
-    starts = [int(np.clip(c - half, 0, n - 2 * half)) for c, n in zip(centre, mask.shape, strict=True)]
-    return slice(starts[0], starts[0] + 2 * half), slice(starts[1], starts[1] + 2 * half)
+    return square_around(mask, int(_SHOWN_MM / case.pixel))

@@ -61,7 +61,7 @@ def measure_noisy_scans(
     cases: Sequence[Case], methods: Sequence[Method], store: Store, report: Report
 ) -> dict[str, Rows]:
     """Return rows of scans as they are, without a reference: SD and residual, by method and strength."""
-    inputs = [_as_scanned(case) for case in cases]
+    inputs = [as_scanned(case) for case in cases]
     found = {}
     for method in methods:
 
@@ -88,6 +88,13 @@ def blended(noisy: Noisy, result: Image, strength: float) -> Image:
 def strength_name(strength: float) -> str:
     """Return a strength as the key of figures, ``0.8`` or ``1``."""
     return f"{strength:g}"
+
+
+def as_scanned(case: Case) -> Noisy:
+    """Return a scan as it is; its noise is known only as far as it can be estimated from itself."""
+    sd = estimate_noise(case.reference[np.newaxis])
+    rough = case.reference - _smoothed(case.reference)
+    return Noisy(case.reference, sd, noise_psd(rough, soft_tissue(case.reference)))
 
 
 class _Inputs:
@@ -140,13 +147,6 @@ def _row(case: Case, noisy: Noisy, method: Method) -> dict[str, Any]:
         "own_sd": case.own_sd,
         "strengths": by_strength,
     }
-
-
-def _as_scanned(case: Case) -> Noisy:
-    """Return a scan as it is; its noise is known only as far as it can be estimated from itself."""
-    sd = estimate_noise(case.reference[np.newaxis])
-    rough = case.reference - _smoothed(case.reference)
-    return Noisy(case.reference, sd, noise_psd(rough, soft_tissue(case.reference)))
 
 
 def _smoothed(image: Image) -> Image:

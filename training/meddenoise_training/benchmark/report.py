@@ -42,6 +42,7 @@ def write_report(
         Source(result["images"]["patients"], methods),
         Source(result["images"]["truth"], methods),
         result["tasks"],
+        result["flicker"],
         list(methods),
     )
     reached = {m.name: [asdict(row) for row in figures_to_reach(m, measured)] for m in methods if m.group == "ours"}
@@ -52,6 +53,7 @@ def write_report(
         *_images("truth", measured.truth),
         *_bias(measured, methods),
         *_noisy_scans(result["noisy_scans"], methods),
+        *_flicker(result["flicker"], methods),
         *_tasks(result["tasks"], methods),
         *_strengths(measured, result["tasks"], methods),
         *_costs(result["methods"]),
@@ -184,6 +186,24 @@ def _noisy_scans(noisy: dict[str, Any], methods: Sequence[Method]) -> list[str]:
         "(its correlation with the edges of the image; 0: nothing but noise was removed).",
         "",
         *table(["method", "SD before, HU", "SD removed", "residual structure", "periodic pattern, HU"], rows),
+        "",
+    ]
+
+
+def _flicker(flicker: dict[str, Any], methods: Sequence[Method]) -> list[str]:
+    if not flicker:
+        return []
+    found = [(m.name, flicker[m.name][strength_name(m.strength)]) for m in methods]
+    return [
+        "## Slice to slice",
+        "",
+        "Neighbouring slices of a scan as they are: SD of the difference between their means within the body, and SD "
+        "of what the method adds to it (flicker: 0 if it moves no slice against the next).",
+        "",
+        *table(
+            ["method", "input, HU", "result, HU", "added, HU"],
+            [[name, *(f"{f[key]:.3f}" for key in ("before", "after", "added"))] for name, f in found],
+        ),
         "",
     ]
 

@@ -14,9 +14,17 @@ from typing import Any
 import torch
 
 from meddenoise.errors import InputError
-from meddenoise_training.benchmark.cases import TRUTH_SEEDS, Case, noisiest_cases, patient_cases, truth_cases
+from meddenoise_training.benchmark.cases import (
+    TRUTH_SEEDS,
+    Case,
+    neighbours,
+    noisiest_cases,
+    patient_cases,
+    truth_cases,
+)
 from meddenoise_training.benchmark.conditions import CONDITIONS, QUICK, condition_noise, with_noise
 from meddenoise_training.benchmark.cost import measure_costs
+from meddenoise_training.benchmark.flicker import measure_flicker
 from meddenoise_training.benchmark.grid import write_grids
 from meddenoise_training.benchmark.images import measure_images, measure_noisy_scans
 from meddenoise_training.benchmark.methods import Method
@@ -25,9 +33,10 @@ from meddenoise_training.benchmark.report import write_report
 from meddenoise_training.benchmark.store import Store, write_beside
 from meddenoise_training.benchmark.tasks import Effort, measure_tasks
 from meddenoise_training.manifest import read_manifest
+from meddenoise_training.peers import use_threads
 
 RESULT_NAME = "benchmark.json"
-RESULT_FORMAT = 2
+RESULT_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,7 @@ class Plan:
     :param size: of their slices, pixels.
     :param conditions: names, of :data:`CONDITIONS`.
     :param noisy_scans: scans without reference.
+    :param neighbours: slices of one series, through which flicker is sought.
     :param effort: of the tasks.
     :param slow_tasks: slow methods do the tasks, too.
     :param views: of the noise's projections.
@@ -51,9 +61,10 @@ class Plan:
     size: int = 512
     conditions: tuple[str, ...] = tuple(c.name for c in CONDITIONS)
     noisy_scans: int = 4
+    neighbours: int = 12
     effort: Effort = field(default_factory=Effort)
     slow_tasks: bool = False
-    views: int = 720
+    views: int = 360  # more changes nothing: an image's own noise hardly reaches as far as its views' sampling
 
 
 #: Minutes instead of hours: to see that everything works, not to be reported.
@@ -62,6 +73,7 @@ QUICK_PLAN = Plan(
     bodies=TRUTH_SEEDS[:2],
     conditions=QUICK,
     noisy_scans=2,
+    neighbours=6,
     effort=Effort(discs=10, uniform=10, patient=2),
     views=180,
 )
@@ -86,6 +98,7 @@ def run_benchmark(
     :raises OutputError: when something cannot be written.
     """
     _refuse_doubles(methods)
+    use_threads(torch.get_num_threads())
     manifest = read_manifest(prepared)
     store = Store(out, {"prepared": manifest.created, "size": plan.size, "plan": _measuring(plan)})
     patients, truths = (
@@ -99,6 +112,7 @@ def run_benchmark(
         for source, cases in (("patients", patients), ("truth", truths))
     }
     noisy = measure_noisy_scans(scans, methods, store, report)
+    flicker = measure_flicker(neighbours(prepared, plan.split, plan.neighbours), methods, store, report)
     quick_enough = [m for m in methods if plan.slow_tasks or not m.slow]
     tasks = measure_tasks(patients, quick_enough, store, report, effort=plan.effort, views=plan.views)
     result = {
@@ -114,6 +128,7 @@ def run_benchmark(
         "left_out": [*left_out, *(f"{m.name}: no tasks, too slow for them." for m in methods if m not in quick_enough)],
         "images": images,
         "noisy_scans": noisy,
+        "flicker": flicker,
         "tasks": tasks,
     }
     pictures = write_plots(out, result, methods)
@@ -134,7 +149,9 @@ def _refuse_doubles(methods: Sequence[Method]) -> None:
 def _measuring(plan: Plan) -> dict[str, Any]:
     """Return what of the plan decides a part's figures: not which conditions or methods there are beside it."""
     values = asdict(plan)
-    return {name: values[name] for name in ("split", "slices", "bodies", "noisy_scans", "effort", "views")}
+    return {
+        name: values[name] for name in ("split", "slices", "bodies", "noisy_scans", "neighbours", "effort", "views")
+    }
 
 
 def _costs(methods: Sequence[Method], case: Case, report: Callable[[str], None]) -> list[dict[str, Any]]:

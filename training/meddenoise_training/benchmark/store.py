@@ -15,7 +15,9 @@ import numpy.typing as npt
 from meddenoise.errors import OutputError
 
 #: Of what a part holds; one more when that changes, so that parts of an earlier version are measured anew.
-_PART_FORMAT = 2
+_PART_FORMAT = 3
+#: Of the noise kept: likewise one more when other noise is made for the same settings.
+_NOISE_FORMAT = 2
 
 
 class Store:
@@ -61,7 +63,7 @@ class Store:
         """Return a kept array of noise, or compute and keep it, as float16."""
         path = self.folder / "noise" / f"{_file_name(name)}.npy"
         key = path.with_suffix(".json")
-        settings = json.dumps(self._settings, sort_keys=True)
+        settings = json.dumps({"format": _NOISE_FORMAT, **self._settings}, sort_keys=True)
         with contextlib.suppress(OSError, ValueError):
             if key.read_text("utf-8") == settings:
                 kept: npt.NDArray[np.float16] = np.load(path)

@@ -48,6 +48,7 @@ class Measured:
     patients: Source
     truth: Source
     tasks: Mapping[str, Mapping[str, Any]]
+    flicker: Mapping[str, Mapping[str, Mapping[str, float]]]
     methods: list[Method]
 
     def names(self, *groups: str) -> list[str]:
@@ -93,6 +94,7 @@ def figures_to_reach(method: Method, measured: Measured) -> list[Row]:
         _detectability(method, measured, with_peers=not fast),
         _left_alone(method, measured),
         _pattern(method, measured),
+        _flicker(method, measured),
     ]
 
 
@@ -263,4 +265,16 @@ def _pattern(method: Method, measured: Measured) -> Row:
         texts[0],
         texts[1],
         all(fine) if fine else None,
+    )
+
+
+def _flicker(method: Method, measured: Measured) -> Row:
+    """Return by how much a method moves slices against their neighbours; 1 HU is one step of grey in 400 HU."""
+    found = measured.flicker.get(method.name, {}).get(strength_name(method.strength))
+    return Row(
+        "slice-to-slice flicker: SD of what is added to the step between neighbours' means",
+        "none (<= 0.1 HU)",
+        "not measured" if found is None else f"{found['added']:.3f} HU (input {found['before']:.2f})",
+        "-",
+        None if found is None else found["added"] <= 0.1,
     )

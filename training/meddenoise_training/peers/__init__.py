@@ -2,6 +2,17 @@
 
 from meddenoise_training.peers.catalogue import all_peers, find_peers
 from meddenoise_training.peers.peer import NoiseKnowledge, Peer
+from meddenoise_training.peers.simpleitk import use_threads
 from meddenoise_training.peers.tuning import TuningCase, read_tuned, tune, write_tuned
 
-__all__ = ["NoiseKnowledge", "Peer", "TuningCase", "all_peers", "find_peers", "read_tuned", "tune", "write_tuned"]
+__all__ = [
+    "NoiseKnowledge",
+    "Peer",
+    "TuningCase",
+    "all_peers",
+    "find_peers",
+    "read_tuned",
+    "tune",
+    "use_threads",
+    "write_tuned",
+]

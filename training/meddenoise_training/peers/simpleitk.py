@@ -28,6 +28,11 @@ def simpleitk_peers() -> list[Peer]:
     return [*_slicer_defaults(), *_tuned()]
 
 
+def use_threads(count: int) -> None:
+    """Let the filters use so many threads; SimpleITK takes all processors otherwise, whatever others are told."""
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(count)
+
+
 def _slicer_defaults() -> list[Peer]:
     def peer(name: str, title: str, source: str, apply: Callable[..., npt.NDArray[Any]], **parameters: float) -> Peer:
         def run(image: Image, noise: NoiseKnowledge, values: Parameters) -> npt.NDArray[Any]:
