@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from meddenoise.arrays import Array, checked_volume
 from meddenoise.errors import InputError
-from meddenoise.intensity import PADDING_BELOW_HU, is_padding
+from meddenoise.intensity import is_padding
 from meddenoise.noise import MEAN_FREQUENCIES, kernel_nps
 from meddenoise.trends import trend_basis
 
@@ -24,7 +24,8 @@ _STEP = 3
 _MOST_SLICES = 24
 #: Mean HU of the windows that count, best first; the next range is taken where the one before has too few windows.
 #: Organs and muscle without fat come first: windows across the edge of fat and organ have their means in the gap.
-_TISSUES = ((0.0, 150.0), (-200.0, 300.0), (-math.inf, math.inf))
+_TISSUES = ((0.0, 150.0), (-200.0, 300.0))
+_ANYTHING = ((-math.inf, math.inf),)
 _ENOUGH_WINDOWS = 200
 #: Histogram of log SD: from 0.1 HU (less is no noise) to 3000 HU in bins of 1 %.
 _BIN = 0.01
@@ -63,21 +64,17 @@ def estimate_noise(volume: Any) -> float:
     :raises InputError: for what is not a volume, or when no slice looked at has 9 x 9 pixels free of padding and NaN.
     """
     volume = checked_volume(volume)
-    # By tissue: how many windows, and the sum of their roughness, in each bin of log SD.
-    histograms = np.zeros((len(_TISSUES), 2, len(_EDGES) + 1))
-    for k in np.unique(np.linspace(0, len(volume) - 1, _MOST_SLICES).round().astype(int)):
-        means, sds, roughness = _windows(volume[k])
-        bins = np.searchsorted(_EDGES, np.log(sds))
-        for histogram, (low, high) in zip(histograms, _TISSUES, strict=True):
-            inside = (means >= low) & (means <= high)
-            histogram[0] += np.bincount(bins[inside], minlength=histogram.shape[1])
-            histogram[1] += np.bincount(bins[inside], roughness[inside], minlength=histogram.shape[1])
+    enough: list[Floats] = []
+    for tissues in (_TISSUES, _ANYTHING):
+        histograms = _histograms(volume, tissues)
+        enough += [histogram for histogram in histograms if histogram[0].sum() >= _ENOUGH_WINDOWS]
+        if enough:
+            break
     if not histograms[-1].any():
         raise InputError(
             f"The noise cannot be estimated: that takes slices with {_WINDOW} x {_WINDOW} pixels or more "
             "that are neither padding nor NaN."
         )
-    enough = [histogram for histogram in histograms if histogram[0].sum() >= _ENOUGH_WINDOWS]
     counts, roughness = enough[0] if enough else histograms[-1]
     if counts[0] >= counts.sum() / 2:  # below the first edge, 'no noise'
         return 0.0
@@ -85,25 +82,41 @@ def estimate_noise(volume: Any) -> float:
     return sd * float(np.interp(roughness_there, *_lost_with_trend()))
 
 
-def _windows(slice_hu: Array) -> tuple[Floats, Floats, Floats]:
-    """Look at the windows without padding in one slice (j, i).
+def _histograms(volume: Array, tissues: tuple[tuple[float, float], ...]) -> Floats:
+    """Return, by tissue, how many windows and the sum of their roughness lie in each bin of log SD; (n, 2, bins).
+
+    :param tissues: ranges of mean HU, the last one the widest.
+    """
+    histograms = np.zeros((len(tissues), 2, len(_EDGES) + 1))
+    for k in np.unique(np.linspace(0, len(volume) - 1, _MOST_SLICES).round().astype(int)):
+        means, sds, roughness = _windows(volume[k], *tissues[-1])
+        bins = np.searchsorted(_EDGES, np.log(sds))
+        for histogram, (low, high) in zip(histograms, tissues, strict=True):
+            inside = (means >= low) & (means <= high)
+            histogram[0] += np.bincount(bins[inside], minlength=histogram.shape[1])
+            histogram[1] += np.bincount(bins[inside], roughness[inside], minlength=histogram.shape[1])
+    return histograms
+
+
+def _windows(slice_hu: Array, low: float, high: float) -> tuple[Floats, Floats, Floats]:
+    """Look at the windows without padding in one slice (j, i) whose mean lies between two HU.
 
     :returns: of each window its mean, HU; its SD about a second-order trend, HU; and its roughness: the mean square of
         the differences of neighbouring pixels over the square of that SD, about 2 for white noise.
     """
     if min(slice_hu.shape) < _WINDOW:
         return np.empty(0), np.empty(0), np.empty(0)
-    hu = np.where(is_padding(slice_hu), PADDING_BELOW_HU - 1, slice_hu).astype(np.float64)
+    hu = np.where(is_padding(slice_hu), np.nan, slice_hu).astype(np.float32)
     view = np.lib.stride_tricks.sliding_window_view(hu, (_WINDOW, _WINDOW))[::_STEP, ::_STEP]
-    windows = view.reshape(-1, _WINDOW * _WINDOW)
-    windows = windows[windows.min(axis=1) >= PADDING_BELOW_HU]
-    means = windows.mean(axis=1)
-    windows = windows - means[:, np.newaxis]
-    trend = trend_basis(_WINDOW, _WINDOW)
-    energy = np.sum(np.square(windows), axis=1) - np.sum(np.square(windows @ trend), axis=1)
-    variance = np.maximum(energy / (windows.shape[1] - trend.shape[1]), 1e-12)
+    means = view.mean(axis=(2, 3), dtype=np.float64)  # NaN where there is padding, which is in no range
+    chosen = (means >= low) & (means <= high)
+    means = means[chosen]
+    square = view[chosen] - means[:, np.newaxis, np.newaxis].astype(np.float32)
+    windows = square.reshape(len(square), _WINDOW * _WINDOW)
+    trend = trend_basis(_WINDOW, _WINDOW).astype(np.float32)
+    energy = np.einsum("ij,ij->i", windows, windows) - np.square(windows @ trend).sum(axis=1)
+    variance = np.maximum(energy.astype(np.float64) / (windows.shape[1] - trend.shape[1]), 1e-12)
     # Of the windows with their trend: a slope of the anatomy makes them rougher, so that it is not taken for noise.
-    square = windows.reshape(-1, _WINDOW, _WINDOW)
     down, across = (np.square(np.diff(square, axis=axis)).mean(axis=(1, 2)) for axis in (1, 2))
     return means, np.sqrt(variance), (down + across) / 2 / variance
 
