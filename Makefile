@@ -45,7 +45,7 @@ lint: $(READY)
 test: lint $(PYDICOM2)
 	@echo "== DICOM tests on pydicom 2.4.4"
 	PYTHONPATH=$(PYDICOM2) $(BIN)/python -c "import pydicom; assert pydicom.__version__ == '2.4.4', pydicom.__file__"
-	PYTHONPATH=$(PYDICOM2) $(BIN)/python -m pytest -q Testing/engine/test_dicom.py Testing/engine/test_dicom_derived.py
+	PYTHONPATH=$(PYDICOM2) $(BIN)/python -m pytest -q Testing/engine/test_dicom*.py
 	@echo "== All tests"
 	$(BIN)/python -m pytest
 

@@ -283,7 +283,7 @@ def test_copies_of_slices_are_left_out(tmp_path: Path):
     write_series(tmp_path, 5)
     first = sorted(tmp_path.iterdir())[0]
     (tmp_path / "copy.dcm").write_bytes(first.read_bytes())
-    with pytest.warns(InputWarning, match=r"1 repeated file .*: .*copy\.dcm"):
+    with pytest.warns(InputWarning, match=r"1 repeated slice .*: .*copy\.dcm"):
         assert read_folder(tmp_path).array.shape[0] == 5
 
 
@@ -351,8 +351,8 @@ WIDE = np.zeros((ROWS, COLUMNS + 1), np.uint16)
         ({"ImagePositionPatient": [-100, -80.25, 45]}, "shifted sideways"),
         ({"ImagePositionPatient": None}, "where its slices lie"),
         ({"ImageOrientationPatient": None}, "different orientations"),
-        ({"SOPClassUID": ENHANCED_CT}, "enhanced multi-frame"),
-        ({"NumberOfFrames": 2}, "enhanced multi-frame"),
+        ({"SOPClassUID": ENHANCED_CT}, "does not say where its frames lie"),
+        ({"NumberOfFrames": 2}, "does not say where its frames lie"),
         ({"RescaleSlope": None}, "no rescale slope"),
         ({"RescaleIntercept": ""}, "no rescale slope"),
         ({"RescaleSlope": "0"}, "impossible rescale"),
@@ -376,7 +376,7 @@ def test_one_slice_that_does_not_fit(tmp_path: Path, change: dict[str, Any], wor
         ({"PixelSpacing": None}, "how large its pixels are"),
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "impossible orientation"),
         ({"ImageOrientationPatient": None}, "where its slices lie"),
-        ({"ImagePositionPatient": [0, 0, 0]}, "4 files at the position of another"),
+        ({"ImagePositionPatient": [0, 0, 0]}, "4 slices at the position of another"),
     ],
 )
 def test_whole_series_refused(tmp_path: Path, change: dict[str, Any], words: str):

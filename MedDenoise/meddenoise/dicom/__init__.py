@@ -1,4 +1,5 @@
-"""DICOM in: CT series found (`series`), put in order (`geometry`), turned into HU (`pixels`), read (`reading`).
+"""DICOM in: CT series found (`series`; frames of `enhanced` CT), put in order (`geometry`), turned into HU (`pixels`),
+read (`reading`).
 
 DICOM out: the denoised series, derived from its source (`derived`): `headers`, stored values (`storage`), lossless
 `compression`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from meddenoise.dicom.enhanced import GROUPS, frame_headers
 from meddenoise.dicom.series import Series, import_pydicom, quiet_pydicom, read_dataset
 
 _HEADER = [
@@ -14,12 +15,14 @@ _HEADER = [
     "SliceThickness",
     "Manufacturer",
     "ManufacturerModelName",
+    "NumberOfFrames",
+    *GROUPS,
 ]
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """What the header of a series' middle file says; None where it is missing or not readable.
+    """What the header of a series' middle slice says; None where it is missing or not readable.
 
     :param kernel: ConvolutionKernel; several names joined by a backslash, as DICOM writes them.
     :param kvp: KVP, kV.
@@ -37,10 +40,12 @@ class Acquisition:
 def read_acquisition(series: Series) -> Acquisition:
     """Read how a series was acquired; what cannot be read is None, never an error."""
     import_pydicom()
-    path = series.slices[len(series.slices) // 2].path
+    middle = series.slices[len(series.slices) // 2]
     try:
         with quiet_pydicom():
-            header = read_dataset(path, stop_before_pixels=True, specific_tags=_HEADER)
+            header = read_dataset(middle.path, stop_before_pixels=True, specific_tags=_HEADER)
+            if middle.frame is not None:
+                header = frame_headers(header)[middle.frame]
     except Exception:  # a damaged header fails in any way; reading the pixels will say so
         return Acquisition()
     return Acquisition(

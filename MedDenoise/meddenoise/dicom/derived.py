@@ -47,11 +47,16 @@ def check_derived_folder(folder: str | Path, series: Series, *, overwrite: bool 
     :returns: the folder, with ``~`` expanded.
     :raises OutputError: when it is not empty (``overwrite`` replaces a derived series, nothing else), holds files of
         the source, is a mounted disk or the current folder, lies in a missing or closed folder, or the source's slices
-        cannot be referred to.
+        cannot be referred to or are frames of an enhanced CT.
     """
     folder = Path(folder).expanduser()
     place = folder.resolve()  # a link stays: what it points to is replaced
     for item in series.slices:
+        if item.is_enhanced:
+            raise OutputError(
+                f"{item.path} is an enhanced multi-frame CT, from which no DICOM series can be derived; give an output "
+                "file ending in .nrrd, .nii.gz or .mha."
+            )
         if item.sop_uid is None:
             raise OutputError(f"{item.path} has no SOPInstanceUID, so nothing can refer to it; write NRRD instead.")
     if folder.exists() and not folder.is_dir():

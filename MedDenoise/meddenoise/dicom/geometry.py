@@ -46,13 +46,13 @@ def grid_of(series: Series, *, regular: bool = True) -> Grid:
     :param regular: refuse missing slices, uneven spacing and gantry tilt; when False, they give an
         :class:`~meddenoise.errors.InputWarning`, and the grid is nominal.
     :raises InputError: for what is not one regular grid: missing or doubled slices, uneven spacing, gantry tilt, mixed
-        sizes or orientations, enhanced multi-frame files, missing positions.
+        sizes or orientations, multi-frame files that do not describe their frames, missing positions.
     """
     name = f"The CT series {series.uid}"
-    if any(item.is_enhanced for item in series.slices):
+    if any(item.is_enhanced and item.frame is None for item in series.slices):
         raise InputError(
-            f"{name} is an enhanced multi-frame CT, which cannot be read yet; convert it to single-frame DICOM, "
-            "or to NRRD or NIfTI with another program."
+            f"{name} is an enhanced multi-frame CT that does not say where its frames lie (functional groups); convert "
+            "it to single-frame DICOM, or to NRRD or NIfTI with another program."
         )
     slices = _without_copies(series.slices, name)
     _check_same_plane(slices, name)
@@ -123,14 +123,18 @@ def _axes(orientation: tuple[float, ...], name: str) -> npt.NDArray[np.float64]:
 
 def _without_copies(slices: list[Slice], name: str) -> list[Slice]:
     """Leave out files that hold the same SOP instance at the same place as one before."""
-    kept = {(item.sop_uid or item.path, item.position): item for item in reversed(slices)}
-    copies = [item for item in slices if kept[item.sop_uid or item.path, item.position] is not item]
+    kept = {_identity(item): item for item in reversed(slices)}
+    copies = [item for item in slices if kept[_identity(item)] is not item]
     if copies:
         remark(
-            f"{name} has {counted(len(copies), 'repeated file')} (the same SOPInstanceUID and place), left out; "
+            f"{name} has {counted(len(copies), 'repeated slice')} (the same SOPInstanceUID and place), left out; "
             f"the first: {copies[0].path}."
         )
-    return [item for item in slices if kept[item.sop_uid or item.path, item.position] is item]
+    return [item for item in slices if kept[_identity(item)] is item]
+
+
+def _identity(item: Slice) -> tuple[object, ...]:
+    return item.sop_uid or item.path, item.frame, item.position
 
 
 def _check_one_a_position(along: npt.NDArray[np.float64], slices: list[Slice], name: str) -> None:
@@ -139,9 +143,13 @@ def _check_one_a_position(along: npt.NDArray[np.float64], slices: list[Slice], n
     if doubled.size:
         first, second = slices[doubled[0]], slices[doubled[0] + 1]
         raise InputError(
-            f"{name} has {counted(doubled.size, 'file')} at the position of another ({first.path.name} and "
-            f"{second.path.name}, say: several phases in one series?); export one phase as a series of its own."
+            f"{name} has {counted(doubled.size, 'slice')} at the position of another ({_called(first)} and "
+            f"{_called(second)}, say: several phases in one series?); export one phase as a series of its own."
         )
+
+
+def _called(item: Slice) -> str:
+    return item.path.name if item.frame is None else f"frame {item.frame + 1} of {item.path.name}"
 
 
 def _slice_spacing(along: npt.NDArray[np.float64]) -> tuple[float, list[str]]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from meddenoise.dicom.enhanced import frame_headers
 from meddenoise.dicom.series import quiet_pydicom, read_dataset
 from meddenoise.errors import InputError, MissingPackageError
 
@@ -30,6 +31,19 @@ def read_hu(path: Path) -> HU:
         dataset = read_image(path)
         slope, intercept = rescale_of(dataset, path)
         return in_smallest_exact_type(stored_values(dataset, path).astype(np.float64) * slope + intercept)
+
+
+def read_frames(path: Path) -> list[HU]:
+    """Read every frame of an enhanced CT file, each with its own rescale; see :func:`read_hu`."""
+    with quiet_pydicom():
+        dataset = read_image(path)
+        headers = frame_headers(dataset)
+        stored = stored_values(dataset, path)
+        stored = stored.reshape(len(headers), *stored.shape[-2:])
+        return [
+            in_smallest_exact_type(values.astype(np.float64) * slope + intercept)
+            for values, (slope, intercept) in zip(stored, (rescale_of(frame, path) for frame in headers), strict=True)
+        ]
 
 
 def read_image(path: Path) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from meddenoise.dicom.geometry import grid_of
-from meddenoise.dicom.pixels import read_hu
+from meddenoise.dicom.pixels import HU, read_frames, read_hu
 from meddenoise.dicom.series import Series, choose_series
 from meddenoise.volume_files import Volume
 
@@ -37,8 +37,14 @@ def read_series(series: Series, *, regular: bool = True) -> Volume:
     grid = grid_of(series, regular=regular)
     rows, columns = grid.slices[0].size
     array: npt.NDArray[np.generic] = np.empty((len(grid.slices), rows, columns), np.int16)
+    frames: dict[Path, list[HU]] = {}
     for k, item in enumerate(grid.slices):
-        hu = read_hu(item.path)
+        if item.frame is None:
+            hu = read_hu(item.path)
+        else:
+            if item.path not in frames:
+                frames[item.path] = read_frames(item.path)
+            hu = frames[item.path][item.frame]
         if hu.dtype == np.float32 and array.dtype == np.int16:
             array = array.astype(np.float32)  # exact for the slices read so far
         array[k] = hu

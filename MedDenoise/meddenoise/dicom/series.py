@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from meddenoise.dicom.enhanced import GROUPS, frame_headers
 from meddenoise.errors import InputError, MissingPackageError, counted
 from meddenoise.remarks import remark, silenced
 
@@ -39,20 +40,22 @@ _HEADER = [
     "Rows",
     "Columns",
     "NumberOfFrames",
+    *GROUPS,
 ]
 
 
 @dataclass(frozen=True)
 class Slice:
-    """One CT image file, as its header describes it; what is missing or unreadable there is None.
+    """One CT slice, as the header of its file describes it; what is missing or unreadable there is None.
 
     :param position: ImagePositionPatient: centre of the first voxel, LPS, mm.
     :param orientation: ImageOrientationPatient: unit vector along a row, then along a column, LPS.
     :param pixel_spacing: PixelSpacing: between rows, then between columns, mm.
     :param thickness: SliceThickness, mm.
     :param size: rows, columns.
-    :param is_enhanced: the file holds many slices (enhanced multi-frame CT).
+    :param is_enhanced: the file may hold many slices (enhanced multi-frame CT).
     :param sop_uid: SOPInstanceUID.
+    :param frame: which of an enhanced file's, from 0; None where the file is one slice, or does not describe its own.
     """
 
     path: Path
@@ -63,6 +66,7 @@ class Slice:
     size: tuple[int, int]
     is_enhanced: bool
     sop_uid: str | None = None
+    frame: int | None = None
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,8 @@ class FolderContents:
 def find_series(folder: str | Path) -> list[Series]:
     """Find the CT series in a folder and the folders below; reads headers only.
 
-    Localizers, secondary captures, structure sets and other modalities are left out. An enhanced multi-frame CT
-    counts as a series, and is refused when it is read.
+    Localizers, secondary captures, structure sets and other modalities are left out. Each frame of an enhanced
+    multi-frame CT is a slice.
 
     :returns: series in the order of the files they begin with; empty when there is no CT.
     :raises InputError: when the folder is not there.
@@ -170,7 +174,7 @@ def _contents(paths: Iterable[Path]) -> FolderContents:
             uid = str(header.get("SeriesInstanceUID") or "without UID")
             if uid not in found:
                 found[uid] = Series(uid, _text(header, "SeriesDescription"), _text(header, "SeriesNumber"), [])
-            found[uid].slices.append(_slice_of(header, path))
+            found[uid].slices.extend(_slices_of(header, path))
     contents.series = list(found.values())
     if damaged:
         remark(f"{counted(len(damaged), 'DICOM file')} left out, because damaged; the first: {damaged[0]}.")
@@ -266,7 +270,17 @@ def _kind_other_than_ct(header: Any) -> str | None:
     return None
 
 
-def _slice_of(header: Any, path: Path) -> Slice:
+def _slices_of(header: Any, path: Path) -> list[Slice]:
+    is_enhanced = (
+        str(header.get("SOPClassUID", "")) in ENHANCED_CT_STORAGE or int(header.get("NumberOfFrames") or 1) > 1
+    )
+    frames = frame_headers(header) if is_enhanced else []
+    if not frames:
+        return [_slice_of(header, path, is_enhanced)]
+    return [_slice_of(frame, path, True, number) for number, frame in enumerate(frames)]
+
+
+def _slice_of(header: Any, path: Path, is_enhanced: bool, frame: int | None = None) -> Slice:
     return Slice(
         path=path,
         position=_floats(header, "ImagePositionPatient", 3),
@@ -274,9 +288,9 @@ def _slice_of(header: Any, path: Path) -> Slice:
         pixel_spacing=_floats(header, "PixelSpacing", 2),
         thickness=(_floats(header, "SliceThickness", 1) or (None,))[0],
         size=(int(header.get("Rows") or 0), int(header.get("Columns") or 0)),
-        is_enhanced=str(header.get("SOPClassUID", "")) in ENHANCED_CT_STORAGE
-        or int(header.get("NumberOfFrames") or 1) > 1,
+        is_enhanced=is_enhanced,
         sop_uid=_text(header, "SOPInstanceUID") or None,
+        frame=frame,
     )
 
 
