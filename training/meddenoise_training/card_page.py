@@ -118,10 +118,10 @@ def _texture(texture: dict[str, Any] | None, resolution: dict[str, Any]) -> list
 
 
 def _grain(shift: Ends | None) -> str:
-    """Return in words what a shift of the mean frequency looks like, when its interval leaves no doubt."""
+    """Return in words what a shift of the mean frequency does to the grain, when its interval leaves no doubt."""
     if shift is None or shift[1] <= 0 <= shift[2]:
         return "no change of texture can be told from chance."
-    return "it looks coarser than before." if shift[0] < 0 else "it looks finer than before."
+    return "its grain is coarser than before." if shift[0] < 0 else "its grain is finer than before."
 
 
 def _detectability(rows: Sequence[dict[str, Any]]) -> list[str]:
