@@ -52,6 +52,7 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from meddenoise.catalogue import DEFAULT_MODEL, shipped_models
 
         self.ui.modelComboBox.addItem(_automaticTitle(), DEFAULT_MODEL)
+        self.ui.modelComboBox.setItemData(0, _automaticTitle(), qt.Qt.ToolTipRole)  # a narrow panel cuts it short
         for model in shipped_models():
             self.ui.modelComboBox.addItem(model.title, model.name)
             self.ui.modelComboBox.setItemData(self.ui.modelComboBox.count - 1, model.description, qt.Qt.ToolTipRole)

@@ -178,11 +178,15 @@ def test_other_settings_or_inputs_are_refused(small_archive: Path, settings: Set
     assert batch(small_archive, Settings(settings.model, device="auto", threads=None)).done_before == 6
 
 
-def test_without_a_model_the_batch_is_of_the_one_it_names(small_archive: Path, settings: Settings):
-    batch(small_archive, replace(settings, model="auto"))
-    begun = json.loads((small_archive.parent / "out" / MANIFEST_FILE).read_text("utf-8").splitlines()[0])["settings"]
+def test_without_a_model_one_is_named_before_workers_see_the_settings(small_archive: Path, settings: Settings):
+    seen: list[str] = []
+    folder, options = small_archive.parent / "out", {"watcher": Recorder(), "stop": threading.Event()}
+    run_batch(
+        small_archive, folder, replace(settings, model="auto"), lambda work: seen.append(work.settings.model), **options
+    )
+    assert seen == [default_model("cpu")]
+    begun = json.loads((folder / MANIFEST_FILE).read_text("utf-8").splitlines()[0])["settings"]
     assert begun["model"] == default_model("cpu")
-    assert batch(small_archive, replace(settings, model=default_model("cpu"))).done == 0
 
 
 @pytest.mark.parametrize("out", ["archive", "archive/out", "."])

@@ -61,6 +61,9 @@ class Process(unittest.TestCase):
         full = denoisedByEngine([array], self.model, quality="best")[0]
         np.testing.assert_array_equal(slicer.util.arrayFromVolume(output), blend(array, full, 0.4))
         self.assertEqual(output.GetAttribute("MedDenoise.quality"), "best")
+        plain = self.process(output.GetNodeReference("MedDenoise.source"), quality="best")
+        np.testing.assert_array_equal(slicer.util.arrayFromVolume(plain), full)
+        self.assertIsNone(self.logic.uncertaintyVolumeOf(plain))
         uncertainty = self.logic.uncertaintyVolumeOf(output)
         spread = slicer.util.arrayFromVolume(uncertainty).copy()
         self.assertEqual(spread.dtype, np.float32)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import unittest
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -120,6 +122,25 @@ class Uncertainty(unittest.TestCase):
         self.deliver(twin, sd=9)
         self.assertEqual(slicer.util.arrayFromVolume(self.of(output)).max(), 7)
 
+    def test_comes_back_with_its_scene(self) -> None:
+        self.deliver()
+        folder = Path(slicer.app.temporaryPath) / "UncertaintyScene"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        self.assertTrue(slicer.mrmlScene.SaveSceneToSlicerDataBundleDirectory(str(folder)))
+        del self.source
+        slicer.mrmlScene.Clear()
+        slicer.mrmlScene.SetURL(str(next(folder.glob("*.mrml"))))
+        self.assertTrue(slicer.mrmlScene.Connect())
+        self.source = slicer.util.getNode("CT")
+        output = slicer.util.getNode("CT denoised")
+        volume = self.of(output)
+        self.assertEqual(slicer.util.arrayFromVolume(volume).max(), 3)
+        self.assertEqual(volume.GetDisplayNode().GetWindow(), 10)
+        self.assertEqual(volume.GetDisplayNode().GetColorNode().GetName(), "PET-Heat")
+        self.deliver(output, sd=7)
+        self.assertEqual(slicer.util.arrayFromVolume(volume).max(), 7)
+
     def test_a_run_without_uncertainty_lets_go_of_it(self) -> None:
         output = self.deliver()
         volume = self.of(output)
@@ -128,6 +149,8 @@ class Uncertainty(unittest.TestCase):
         self.assertIsNone(self.of(output))
         self.assertEqual(slicer.util.arrayFromVolume(volume).max(), 3)
         self.assertEqual(volume.GetAttribute("MedDenoise.result"), "CT denoised, denoised anew since")
+        self.assertIsNone(volume.GetNodeReferenceID("MedDenoise.result"))
+        self.assertIsNone(output.GetNodeReferenceID("MedDenoise.uncertainty"))
         self.deliver(output, sd=7)
         self.assertNotEqual(self.of(output).GetID(), volume.GetID())
         self.assertEqual(slicer.util.arrayFromVolume(volume).max(), 3)
