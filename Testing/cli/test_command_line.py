@@ -112,6 +112,7 @@ def test_denoise_from_end_to_end(ct: Path, tmp_path: Path, model: list[str], tin
         "MedDenoise.device": "cpu",
         "MedDenoise.version": meddenoise.__version__,
         "MedDenoise.source": "ct.nrrd",
+        **({} if match[1] == "float32" else {"MedDenoise.precision": match[1]}),
     }
 
 
