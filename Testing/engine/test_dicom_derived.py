@@ -227,11 +227,16 @@ def test_times_are_in_the_zone_of_the_source(tmp_path: Path, zone: str, expected
     assert at == (expected or NOON.astimezone().strftime("%Y%m%d%H%M%S%z"))
 
 
-def test_a_description_of_several_values_and_an_image_type_without_a_plane(tmp_path: Path):
-    changes = {"SeriesDescription": ["Abdomen", "late"], "ImageType": ["ORIGINAL", "PRIMARY", ""]}
+def test_a_description_of_several_values_an_image_type_without_a_plane_and_a_high_number(tmp_path: Path):
+    changes = {
+        "SeriesDescription": ["Abdomen", "late"],
+        "ImageType": ["ORIGINAL", "PRIMARY", ""],
+        "SeriesNumber": 2147483000,
+    }
     (path,) = derive(write_series(tmp_path / "in", 1, **changes), tmp_path / "out")
     assert header(path).SeriesDescription == "Abdomen late DENOISED fast 70%"
     assert header(path).ImageType == ["DERIVED", "SECONDARY", "AXIAL"]
+    assert header(path).SeriesNumber == 2147483647
 
 
 def test_another_precision_makes_another_series(tmp_path: Path):
@@ -443,6 +448,23 @@ def test_a_source_that_is_damaged_on_the_way_leaves_nothing(tmp_path: Path):
     last.write_bytes(last.read_bytes()[:-100])
     with pytest.raises(InputError, match="damaged"):
         write_derived_series(tmp_path / "out", series, hu, DERIVATION)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_what_cannot_be_written_is_one_sentence_and_leaves_nothing(tmp_path: Path):
+    resource = pytest.importorskip("resource")
+    import signal
+
+    source = write_series(tmp_path / "in", 1, stored=np.zeros((300, 300), np.uint16))
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # as a full disk, for this process alone
+    try:
+        with pytest.raises(OutputError, match=r"out cannot be written: File too large\.$") as caught:
+            derive(source, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 

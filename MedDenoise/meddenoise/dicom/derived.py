@@ -126,7 +126,7 @@ def write_derived_series(
                 try:
                     _write(dataset, scratch / name, compression)
                 except OSError as error:
-                    raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
+                    raise _not_written(folder, error) from error
         _move_into_place(scratch, place)
     return [folder / name for name in names]
 
@@ -262,6 +262,13 @@ def _save(dataset: Any, path: Path, transfer_syntax: str) -> None:
     else:
         # save_as refuses what was read from a big-endian file
         pydicom.dcmwrite(path, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)
+
+
+def _not_written(folder: Path, error: OSError) -> OutputError:
+    """Return what to raise; pydicom wraps an error while an element is written in one that quotes its traceback."""
+    while isinstance(error.__cause__, OSError):
+        error = error.__cause__
+    return OutputError(f"{folder} cannot be written: {error.strerror or error}.")
 
 
 def _move_into_place(scratch: Path, folder: Path) -> None:

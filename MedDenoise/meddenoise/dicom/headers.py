@@ -21,8 +21,8 @@ from meddenoise.dicom.series import CT_IMAGE_STORAGE
 #: Names every UID made here, with version 5 of RFC 4122; never to be changed.
 _NAMESPACE = uuid.UUID("6f3c1c6e-7f1d-5d0a-9b57-3c1f0a5e8d42")
 _DESCRIPTION_LENGTH, _TEXT_LENGTH, _MODEL_LENGTH = 64, 1024, 24
-#: Added to the number of the source's series.
-_SERIES_NUMBER_STEP = 1000
+#: Added to the number of the source's series; the highest that DICOM has.
+_SERIES_NUMBER_STEP, _LAST_NUMBER = 1000, 2**31 - 1
 
 #: What described the source's pixels or bytes alone.
 _STALE = (
@@ -210,7 +210,7 @@ def _describe(dataset: Any, derivation: Derivation) -> None:
         number = int(dataset.get("SeriesNumber") or 0)
     except (TypeError, ValueError):
         number = 0
-    dataset.SeriesNumber = number + _SERIES_NUMBER_STEP
+    dataset.SeriesNumber = min(number + _SERIES_NUMBER_STEP, _LAST_NUMBER)
 
 
 def _refer(dataset: Any, sources: Sequence[tuple[str, str]]) -> None:
