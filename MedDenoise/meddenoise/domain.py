@@ -120,7 +120,7 @@ def _value_findings(volume: Array) -> Iterator[Finding]:
     elif _share(measured, *_OFFSET_TISSUE) > _AIR_SHARE and float(np.mean(measured < -300)) < 0.01:
         yield Finding(
             "hu_offset",
-            "Its soft tissue lies near +1000 instead of 0 to 100 HU: 1024 was not taken away (unsigned values).",
+            "Its soft tissue lies near +1000 instead of 0 to 100 HU: 1024 was not taken away; do that first.",
         )
     elif low >= 0:
         yield Finding(

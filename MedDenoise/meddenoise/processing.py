@@ -27,7 +27,7 @@ from meddenoise.dicom.acquisition import Acquisition, read_acquisition
 from meddenoise.domain import Facts, Finding, findings_of, noise_or_none
 from meddenoise.errors import InputError, NotCTError, OutputError
 from meddenoise.noise_texture import noise_mean_frequency
-from meddenoise.remarks import collected_remarks
+from meddenoise.remarks import collected_remarks, remark
 from meddenoise.volume_files import Volume, check_input, check_output, read_volume, write_volume
 from meddenoise.weights import read_card, sha256_of
 
@@ -284,9 +284,22 @@ def check_target(source: Source, target: str | Path, settings: Settings) -> Path
                 "give an output file ending in .nrrd, .nii.gz or .mha."
             )
         return check_derived_folder(target, source, overwrite=settings.overwrite)
-    path = check_output(target, overwrite=settings.overwrite)
-    if isinstance(source, Path) and path.exists() and path.samefile(source):
-        raise OutputError(f"{path} is the input itself, which would be lost; choose another output.")
+    inputs = [path for path in (source, settings.mask) if isinstance(path, Path)]
+    return check_output(target, overwrite=settings.overwrite, inputs=inputs)
+
+
+def check_spread_target(target: str | Path, result: str | Path, source: Path, settings: Settings) -> Path:
+    """Check, before any work, that the spread of a result could be written there; nothing is left there.
+
+    :param result: target of the result itself.
+    :raises OutputError: as :func:`check_target`, and when it is the result's file or lies in the result's folder.
+    """
+    inputs = [path for path in (source, settings.mask) if path is not None]
+    path = check_output(target, overwrite=settings.overwrite, inputs=inputs)
+    if path.resolve().is_relative_to(Path(result).expanduser().resolve()):
+        raise OutputError(
+            f"The uncertainty would be lost at {path}, where the result goes; choose another file for it."
+        )
     return path
 
 
@@ -361,17 +374,21 @@ def _read(source: Source, settings: Settings) -> tuple[Volume, Acquisition]:
 def _read_mask(settings: Settings, volume: Volume) -> Array:
     """Return where to denoise.
 
-    :raises InputError: when the mask is not a volume on the grid of the input.
+    :raises InputError: when the mask is not a label map on the grid of the input.
     """
     assert settings.mask is not None
-    mask = read_volume(settings.mask)
+    mask, name = read_volume(settings.mask), settings.mask.name
     if not mask.is_on_grid_of(volume):
-        sizes = (" x ".join(str(n) for n in v.array.shape[::-1]) for v in (mask, volume))
+        sizes = [" x ".join(str(n) for n in v.array.shape[::-1]) for v in (mask, volume)]
+        difference = "spacing, origin or direction differ" if sizes[0] == sizes[1] else " and ".join(sizes) + " voxels"
+        raise InputError(f"The mask {name} is not on the input's grid ({difference}); resample it onto the input.")
+    if mask.array.min() < 0 or not np.array_equal(mask.array, np.rint(mask.array)):
         raise InputError(
-            f"The mask {settings.mask.name} is not on the input's grid (mask and input have {' and '.join(sizes)} "
-            "voxels; spacing, origin and direction must agree, too); resample it onto the input."
+            f"The mask {name} is no label map (it holds values below 0, or not whole); give one that is 0 outside."
         )
     inside: Array = (mask.array != 0) != settings.outside
+    if not inside.any():
+        remark(f"With the mask {name} no voxel is left to denoise; the result is the input.")
     return inside
 
 

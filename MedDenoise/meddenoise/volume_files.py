@@ -8,7 +8,7 @@ import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,11 +98,13 @@ def check_input(path: str | Path) -> str:
     )
 
 
-def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
+def check_output(path: str | Path, *, overwrite: bool = False, inputs: Iterable[Path] = ()) -> Path:
     """Check that a volume could be written to a path, before any work is spent on it; nothing is left there.
 
+    :param inputs: what is read on the way to it, which is never replaced.
     :returns: the path, with ``~`` expanded.
-    :raises OutputError: for another kind of file, one that exists (without ``overwrite``), a missing or closed folder.
+    :raises OutputError: for another kind of file, one that exists (without ``overwrite``), one of the inputs, a missing
+        or closed folder.
     """
     names_folder = str(path).endswith(("/", os.sep))  # Path would drop it
     path = Path(path).expanduser()
@@ -117,6 +119,9 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> Path:
         raise OutputError(f"A volume cannot be written as {path.name}; give an output file ending in {_SUGGESTION}.")
     if path.exists() and not overwrite:
         raise _exists(path)
+    for read in (item.expanduser() for item in inputs):
+        if path.exists() and read.exists() and path.samefile(read):
+            raise OutputError(f"{path} is an input itself, which would be lost; choose another output.")
     if not path.parent.is_dir():
         raise OutputError(f"The folder {path.parent} does not exist; make it first, or choose another.")
     with scratch_folder_beside(path):

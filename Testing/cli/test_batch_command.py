@@ -134,6 +134,22 @@ def test_exit_code_and_list_tell_what_failed(small_archive: Path, options: list[
     assert run_here(small_archive, options).exit_code == 0
 
 
+def test_what_leaves_the_domain_is_warned_of(small_archive: Path, options: list[str]):
+    unsigned = read_volume(small_archive / "3.nrrd")
+    unsigned.array = (unsigned.array + 1400).astype(np.uint16)
+    write_volume(small_archive / "unsigned.nrrd", unsigned)
+    result = run_here(small_archive, [*options, "--quiet"])
+    assert result.exit_code == 0
+    assert result.stderr.startswith("warning: unsigned.nrrd: None of its values is below 0")
+    assert len(result.stderr.splitlines()) == 1
+    again = run_here(small_archive, [*options, "--json"])
+    assert json.loads(again.stdout)["warned"] == {}  # of this run alone
+    (small_archive.parent / "out" / "unsigned.nrrd").unlink()
+    result = run_here(small_archive, options)
+    assert "1 series (4 slices) done in" in result.stdout
+    assert ", 1 of them with warnings, 6 done before." in result.stdout
+
+
 def test_two_at_once_on_one_output_are_refused(archive: Path, options: list[str]):
     process = start(archive, options)
     try:

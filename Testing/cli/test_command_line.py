@@ -222,7 +222,7 @@ def test_the_input_is_never_overwritten(ct: Path, tmp_path: Path, model: list[st
     (tmp_path / "link.nrrd").symlink_to(ct)
     before = ct.read_bytes()
     for output in (ct, tmp_path / "link.nrrd"):
-        assert_refused(run_here("denoise", ct, output, *model, "--overwrite"), "is the input itself")
+        assert_refused(run_here("denoise", ct, output, *model, "--overwrite"), "is an input itself")
     assert ct.read_bytes() == before
 
 

@@ -157,7 +157,40 @@ def test_a_mask_on_another_grid_is_refused(ct: Path, tmp_path: Path, model: list
     write_volume(tmp_path / "mask.nrrd", Volume(np.ones((3, 40, 33), np.uint8)))
     result = run("denoise", ct, tmp_path / "out.nrrd", *model, "--quiet", "--mask", tmp_path / "mask.nrrd")
     assert_refused(result, "not on the input's grid")
+    assert "voxels" not in result.stderr  # their number is the same; it is the place that differs
+    write_volume(tmp_path / "wide.nrrd", Volume(np.ones((3, 40, 34), np.uint8), **GEOMETRY))
+    result = run("denoise", ct, tmp_path / "out.nrrd", *model, "--quiet", "--mask", tmp_path / "wide.nrrd")
+    assert_refused(result, "34 x 40 x 3 and 33 x 40 x 3 voxels")
     assert_refused(run("denoise", ct, tmp_path / "out.nrrd", *model, "--outside"), "it needs --mask", code=2)
+
+
+@pytest.mark.parametrize("values", [a_ct().array, np.full((3, 40, 33), 0.5, np.float32)], ids=["ct", "probability"])
+def test_a_mask_that_is_no_label_map_is_refused(ct: Path, tmp_path: Path, model: list[str], values: np.ndarray):
+    write_volume(tmp_path / "mask.nrrd", Volume(values, **GEOMETRY))
+    result = run("denoise", ct, tmp_path / "out.nrrd", *model, "--quiet", "--mask", tmp_path / "mask.nrrd")
+    assert_refused(result, "mask.nrrd is no label map")
+    assert not (tmp_path / "out.nrrd").exists()
+
+
+def test_a_mask_that_leaves_nothing_to_denoise_is_remarked_on(ct: Path, tmp_path: Path, model: list[str]):
+    write_volume(tmp_path / "mask.nrrd", Volume(np.zeros((3, 40, 33), np.uint8), **GEOMETRY))
+    options = [*model, "--quiet", "--mask", tmp_path / "mask.nrrd"]
+    assert "warning: With the mask mask.nrrd no voxel" in succeed("denoise", ct, tmp_path / "out.nrrd", *options).stderr
+    assert succeed("denoise", ct, tmp_path / "all.nrrd", *options, "--outside").stderr == ""
+
+
+def test_no_input_is_lost_to_a_mistaken_output(ct: Path, archive: Path, tmp_path: Path, model: list[str]):
+    mask, sd = tmp_path / "mask.nrrd", tmp_path / "sd.nrrd"
+    write_volume(mask, Volume(np.ones((3, 40, 33), np.uint8), **GEOMETRY))
+    before = {path: path.read_bytes() for path in (ct, mask)}
+    best = [*model, "--quality", "best", "--mask", mask, "--overwrite", "--quiet"]
+    for output, spread in ((mask, sd), (tmp_path / "out.nrrd", ct), (tmp_path / "out.nrrd", mask)):
+        assert_refused(run("denoise", ct, output, *best, "--uncertainty", spread), "is an input itself")
+    assert {path: path.read_bytes() for path in (ct, mask)} == before
+    for output, spread in (("same.nrrd", "same.nrrd"), ("derived", "derived/sd.nrrd")):
+        (tmp_path / "derived").mkdir(exist_ok=True)
+        refused = run("denoise", archive / "a", tmp_path / output, *best, "--uncertainty", tmp_path / spread)
+        assert_refused(refused, "The uncertainty would be lost")
 
 
 def test_best_quality_and_its_uncertainty(ct: Path, tmp_path: Path, model: list[str], tiny_weights: Path):
@@ -282,6 +315,8 @@ def test_the_card_of_a_model(tiny_weights: Path):
     text = succeed("models", "fast").stdout
     for words in ("SHA-256", "kernels", "RMSE", "limit: Research use only"):
         assert words in text
+    assert "PSNR None" not in text
+    assert " 1 patients" not in text
     (values,) = json.loads(succeed("models", tiny_weights, "--json").stdout)
     assert values["card"]["name"] == "tiny"
     assert "limit: " not in succeed("models").stdout

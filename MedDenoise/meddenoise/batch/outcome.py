@@ -31,6 +31,13 @@ class Outcome:
     details: str = ""
     report: dict[str, Any] | None = None
 
+    @property
+    def warnings(self) -> list[str]:
+        """The report's warnings and findings, in sentences."""
+        if self.report is None:
+            return []
+        return [*self.report["warnings"], *(finding["sentence"] for finding in self.report["findings"])]
+
 
 def outcome_of(error: Exception) -> Outcome:
     """Return the outcome for an input that an error ended."""

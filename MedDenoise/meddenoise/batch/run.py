@@ -58,6 +58,7 @@ class Summary:
 
     :param done: series denoised in this run, ``done_before`` in earlier ones; ``slices`` in this run.
     :param failed: reason by place, of earlier runs too; ``skipped`` likewise.
+    :param warned: warnings by place, of what was done in this run; the manifest keeps those of all.
     :param others: DICOM files that are no CT images, by kind.
     :param left: series that a run which was interrupted has not finished.
     """
@@ -67,6 +68,7 @@ class Summary:
     slices: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    warned: dict[str, list[str]] = field(default_factory=dict)
     others: dict[str, int] = field(default_factory=dict)
     left: int = 0
 
@@ -164,13 +166,15 @@ def _summary(plan: _Plan, others: dict[str, int]) -> Summary:
     def reasons(state: str) -> dict[str, str]:
         return {place: outcome.reason for place, outcome in sorted(plan.outcomes.items()) if outcome.state == state}
 
-    done = [outcome for place, outcome in plan.outcomes.items() if outcome.state == "done" and place not in plan.before]
+    now = {place: outcome for place, outcome in sorted(plan.outcomes.items()) if place not in plan.before}
+    done = [outcome for outcome in now.values() if outcome.state == "done"]
     return Summary(
         done=len(done),
         done_before=len(plan.before),
         slices=sum(outcome.report["slices"] for outcome in done if outcome.report),
         failed=reasons("failed"),
         skipped=reasons("skipped"),
+        warned={place: outcome.warnings for place, outcome in now.items() if outcome.warnings},
         others=others,
         left=sum(entry.place not in plan.outcomes for entry in plan.todo),
     )
@@ -179,6 +183,8 @@ def _summary(plan: _Plan, others: dict[str, int]) -> Summary:
 def _check_apart(source: Path, folder: Path) -> None:
     """Refuse an output folder inside the input (the next run would take results for inputs), or around it."""
     inside, outside = folder.resolve(), source.resolve()
+    if inside == outside:
+        raise InputError(f"{folder} is the input itself; choose an output folder apart from it.")
     if inside.is_relative_to(outside) or outside.is_relative_to(inside):
         raise InputError(f"{folder} and {source} lie one in the other; choose an output folder apart from the input.")
 

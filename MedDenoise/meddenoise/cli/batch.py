@@ -117,6 +117,8 @@ def batch(
         as_json({**summary.to_dict(), "seconds": time.monotonic() - started})
     else:
         lines(quiet, _result(summary, output, time.monotonic() - started), DISCLAIMER)
+        for place, sentence in ((place, said) for place, all_said in summary.warned.items() for said in all_said):
+            typer.echo(f"warning: {place}: {sentence}", err=True)
         for place, reason in summary.failed.items():
             typer.echo(f"failed: {place}: {reason}", err=True)
     if summary.left:
@@ -165,6 +167,7 @@ def _stop_on_signals(quiet: bool) -> Iterator[tuple[threading.Event, list[int]]]
 def _result(summary: Summary, output: Path, seconds: float) -> str:
     parts = [f"{summary.done} series ({counted(summary.slices, 'slice')}) done in {seconds:.1f} s"]
     for count, words in (
+        (len(summary.warned), "of them with warnings"),
         (summary.done_before, "done before"),
         (len(summary.skipped), "skipped"),
         (len(summary.failed), "failed"),

@@ -121,14 +121,14 @@ def _run(
 ) -> Report:
     """Check what is cheap before what is expensive; then read, denoise and write."""
     from meddenoise import processing
-    from meddenoise.volume_files import check_input, check_output
+    from meddenoise.volume_files import check_input
 
     if check_input(input) == "image":  # a DICOM folder is scanned first: what OUTPUT may be depends on the series
         processing.check_target(input.expanduser(), output, settings)
     for path in filter(None, [settings.mask]):
         check_input(path)
     if uncertainty is not None:
-        check_output(uncertainty, overwrite=settings.overwrite)
+        processing.check_spread_target(uncertainty, output, input, settings)
     denoiser = processing.make_denoiser(settings)
     source = processing.find_source(input, series)
     processing.check_target(source, output, settings)

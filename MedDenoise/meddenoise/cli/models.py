@@ -9,6 +9,7 @@ import typer
 from meddenoise.catalogue import default_model
 from meddenoise.cli import options
 from meddenoise.cli.reporting import SHA256_PREFIX, as_json, lines
+from meddenoise.errors import counted
 
 if TYPE_CHECKING:
     from meddenoise.catalogue import Model
@@ -71,7 +72,10 @@ def _card_lines(card: ModelCard) -> list[str]:
         *_domain_lines(card),
         *([card.figures["conditions"]] if "conditions" in card.figures else []),
         *(_figure_line(split, row) for split in ("validation", "test") for row in card.figures.get(split, [])),
-        *(f"data: {row['name']}, {row['patients']} patients, {row['licence']}, doi:{row['doi']}" for row in card.data),
+        *(
+            f"data: {row['name']}, {counted(row['patients'], 'patient')}, {row['licence']}, doi:{row['doi']}"
+            for row in card.data
+        ),
         *(f"limit: {limit}" for limit in card.limits),
     ]
 
@@ -98,5 +102,7 @@ def _domain_lines(card: ModelCard) -> list[str]:
 
 
 def _figure_line(split: str, row: dict[str, Any]) -> str:
-    psnr = "" if row.get("psnr") is None else f", PSNR {row['psnr_before']} -> {row['psnr']} dB"
+    psnr = ", PSNR {psnr_before} -> {psnr} dB".format_map(row) if row.get("psnr") is not None else ""
+    if psnr and row.get("psnr_before") is None:  # no noise was added: nothing to compare with before
+        psnr = f", PSNR {row['psnr']} dB"
     return f"{split}, {row['name']}: RMSE {row['rmse_before']} -> {row['rmse']} HU{psnr}, bias {row['bias']:+} HU"

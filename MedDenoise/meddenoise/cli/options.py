@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from meddenoise.errors import OutputError
-
 INPUT_HELP = (
     "CT volume in HU: a DICOM folder (searched with its subfolders), one DICOM file, "
     "or an NRRD, NIfTI (.nii, .nii.gz) or MetaImage (.mha, .mhd) file."
@@ -67,7 +65,4 @@ def checked_file(input: Path, output: str, overwrite: bool) -> Path:
     from meddenoise.volume_files import check_input, check_output
 
     check_input(input)
-    path = check_output(output, overwrite=overwrite)
-    if path.exists() and path.samefile(input.expanduser()):
-        raise OutputError(f"{path} is the input itself, which would be lost; choose another output.")
-    return path
+    return check_output(output, overwrite=overwrite, inputs=[input])
