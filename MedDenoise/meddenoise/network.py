@@ -85,8 +85,8 @@ def build_network(architecture: Architecture) -> ResidualAutoencoder:
 
 
 def parameter_count(network: nn.Module) -> int:
-    """Return the number of trainable values."""
-    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+    """Return the number of values that training finds, also of a network that is frozen."""
+    return sum(p.numel() for p in network.parameters())
 
 
 def seeded_network(architecture: Architecture, seed: int) -> ResidualAutoencoder:

@@ -258,7 +258,7 @@ def _benchmark(
     left_out: list[str] = []
 
     def missing(line: str) -> None:
-        left_out.append(line)
+        left_out.append(line.removeprefix("Left out: "))
         _line(line)
 
     names = None if peers == "all" else [name.strip() for name in peers.split(",") if name.strip() not in ("", "none")]

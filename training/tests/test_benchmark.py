@@ -16,8 +16,8 @@ from torchmetrics.functional.image import visual_information_fidelity
 
 from meddenoise.metrics import Interval, rmse
 from meddenoise.model_card import Architecture, ModelCard
-from meddenoise.network import seeded_network
-from meddenoise.weights import save_weights
+from meddenoise.network import parameter_count, seeded_network
+from meddenoise.weights import read_card, save_weights
 from meddenoise_training.benchmark.cases import Case, neighbours, patient_cases, square_around, truth_cases
 from meddenoise_training.benchmark.conditions import CONDITIONS, condition_noise, soft_tissue, with_noise
 from meddenoise_training.benchmark.evaluation import figures, pattern, vif
@@ -86,7 +86,8 @@ def test_a_checkerboard_is_seen_and_noise_is_none():
     noise = np.random.default_rng(0).normal(0, 20, (256, 256)).astype(np.float32)
     board = 0.5 * (np.indices(noise.shape).sum(0) % 2).astype(np.float32)
     everywhere = np.ones(noise.shape, bool)
-    assert pattern(noise, everywhere) < 0.2
+    assert pattern(noise, everywhere) == 0
+    assert pattern(noise + 8 * board, everywhere) == pytest.approx(2 * math.sqrt(4 / 3), rel=0.1)
     assert pattern(board, everywhere) == pytest.approx(0.25 * math.sqrt(4 / 3), rel=0.01)
 
 
@@ -183,6 +184,9 @@ def test_a_whole_run_and_a_second_one_that_computes_nothing(prepared, tmp_path, 
     methods = methods_of(weights)
     first = run_benchmark(prepared, out, methods, SMALL, left_out=["X: not here."], report=lambda _: None)
     read = json.loads((out / "benchmark.json").read_text("utf-8"))
+    titles = [row["figure"] for row in read["figures_to_reach"]["tiny"]]
+    assert len([t for t in titles if t.startswith("NPS")]) == 2
+    assert "Too few regions" in (out / "BENCHMARK.md").read_text("utf-8")
     assert {m["name"] for m in read["methods"]} == {"input", "non-local means", "total variation", "tiny"}
     page = (out / "BENCHMARK.md").read_text("utf-8")
     for text in ("Figures to reach: tiny", "non-local means", "Left out: X: not here.", "Strength: tiny"):
@@ -305,6 +309,11 @@ def test_the_commands_tune_and_measure(prepared, tmp_path, weights, monkeypatch,
     assert "tuned" in result["methods"][1]["fingerprint"]
     assert result["methods"][2]["strength"] == 0.7
     (line,) = result["left_out"]
+    assert line.startswith("BM3D")
+    ours = result["methods"][2]
+    assert ours["parameters"] == parameter_count(seeded_network(read_card(weights).architecture, 0)) > 0
+    titles = [row["figure"] for row in result["figures_to_reach"]["tiny"]]
+    assert len(set(titles)) == len(titles)
     assert "`make bm3d`" in line
     assert said.count(line) == 1
     page = (out / "BENCHMARK.md").read_text("utf-8")

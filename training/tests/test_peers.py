@@ -185,6 +185,23 @@ def test_tuning_keeps_the_best_of_the_grid(cheap, tuned):
     assert result["groups"]["white"]["sd"] == [SD]
 
 
+def test_what_does_well_on_a_few_cases_is_tried_on_all(cheap):
+    """Every setting on two of six cases, a quarter of the settings on six; the RMSE told is that of all."""
+    gaussian = cheap[0]
+    cases = [noisy_case("white", None, seed) for seed in range(6)]
+    tried = []
+
+    def watched(image, noise, parameters):
+        tried.append(tuple(parameters.values()))
+        return gaussian.filter(image, noise, parameters)
+
+    found = tune([dataclasses.replace(gaussian, filter=watched)], cases)["peers"]["Gaussian (tuned)"]["white"]
+    combinations = len(gaussian.grid["k"]) * len(gaussian.grid["p"])
+    assert len(tried) == 2 * combinations + 6 * (combinations // 4)
+    errors = [rmse(c.reference, gaussian.apply(c.image, c.noise, found["parameters"])) for c in cases]
+    assert found["rmse"] == pytest.approx(np.mean(errors))
+
+
 def test_tuned_parameters_go_to_the_noise_that_is_most_alike(tuned, tmp_path):
     result, _ = tuned
     result = json.loads(json.dumps(result))

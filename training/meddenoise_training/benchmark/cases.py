@@ -57,7 +57,7 @@ class Case:
     :param reference: (j, i) HU.
     :param own_sd: noise that the reference carries itself, HU.
     :param truth: the reference is the truth, without noise.
-    :param tissues: where each tissue is, (j, i); each is well inside, away from edges.
+    :param tissues: where each tissue is, (j, i): of a truth the whole organ, of a scan what is away from edges.
     """
 
     name: str

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import chi2
 
 from meddenoise.errors import InputError
 from meddenoise.metrics import ABDOMEN, bias, edge_correlation, psnr, rmse, ssim
@@ -18,6 +19,8 @@ from meddenoise_training.benchmark.conditions import Noisy
 _STORED_OFFSET, _STORED_MAX = 1024.0, 2924.0
 #: Periods of a network's folding and strides, pixels: a checkerboard would have one of them.
 _PERIODS = (2, 4, 8)
+#: A pattern is one that chance shows less often than in the rest of cases.
+_CHANCE = 0.999
 #: Tissues of a numerical abdomen where noise is told apart from anatomy by the truth.
 _UNIFORM = ("liver", "spleen", "muscle")
 
@@ -91,7 +94,8 @@ def pattern(change: Image, body: Mask) -> float:
     """Return how strongly a change repeats with the period of a network's strides (checkerboard, seams), HU.
 
     For periods of 2, 4 and 8 pixels: the SD over the phases of the mean change at each phase within the body, less what
-    as many independent pixels would show by chance; the largest of the three.
+    as many independent pixels would show by chance; the largest of the three. 0 where chance alone would show as much
+    once in a thousand times.
     """
     strongest = 0.0
     for period in _PERIODS:
@@ -105,7 +109,9 @@ def pattern(change: Image, body: Mask) -> float:
             continue
         by_chance = float(np.mean([p.var() / p.size for p in phases]))
         seen = float(np.var([p.mean() for p in phases], ddof=1))
-        strongest = max(strongest, math.sqrt(max(0.0, seen - by_chance)))
+        freedom = len(phases) - 1
+        if seen > by_chance * float(chi2.ppf(_CHANCE, freedom)) / freedom:
+            strongest = max(strongest, math.sqrt(seen - by_chance))
     return strongest
 
 

@@ -32,7 +32,10 @@ def write_grids(out: Path, cases: Sequence[Case], methods: Sequence[Method], sto
         shown: list[tuple[str, Image]] = []
         for m in methods:
             key = f"grid {case.name} {m.name} {zlib.crc32(m.fingerprint.encode()):x}"
-            result = store.array(key, partial(m.denoise, noisy, case.pixel)).astype(np.float32)
+            if m.group == "input":
+                result = noisy.image
+            else:
+                result = store.array(key, partial(m.denoise, noisy, case.pixel)).astype(np.float32)
             title = m.name if m.strength == 1 else f"{m.name}, strength {m.strength:g}"
             shown.append((title, blended(noisy, result, m.strength)))
         name = f"grid-{'abdomen' if case.truth else 'patient'}.png"
@@ -63,6 +66,8 @@ def _draw(path: Path, case: Case, noisy: Image, shown: Sequence[tuple[str, Image
         row, column = 2 * (number // _COLUMNS), number % _COLUMNS
         text = title if image is case.reference else f"{title}\nRMSE {rmse(case.reference, image, body):.1f} HU"
         _picture(panels[row, column], image[where], text, cmap="gray", vmin=low, vmax=high)
+        if image is noisy:
+            continue  # nothing was taken away
         change = noisy - image
         label = "input - " + ("reference" if image is case.reference else title.split(",")[0])
         limits = {"vmin": -_DIFFERENCE_HU, "vmax": _DIFFERENCE_HU}

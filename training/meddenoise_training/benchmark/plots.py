@@ -110,10 +110,10 @@ def _texture(out: Path, parts: dict[str, Any], methods: Sequence[Method], looks:
             with np.errstate(divide="ignore"):
                 profile = np.log10(np.array(base["nps"])[seen] / np.maximum(nps[seen], 1e-9))
             right.plot(f[seen], profile, **looks.line(m.name))
-    left.set(xlabel="cycles/pixel", ylabel="NPS, HU² mm²", title="Noise power spectrum, uniform tissue, quarter dose")
+    left.set(xlabel="cycles/pixel", ylabel="NPS, HU² mm²", title="NPS of uniform tissue, quarter dose")
     left.set_yscale("log")
     top = max(base["nps"])
-    left.set_ylim(top * 1e-3, top * 2)
+    left.set_ylim(top * 1e-4, top * 2)
     right.set(
         xlabel="cycles/pixel",
         ylabel="log10(NPS before / NPS after)",
@@ -145,7 +145,8 @@ def _detectability(
     out: Path, background: str, parts: dict[str, Any], methods: Sequence[Method], looks: _Looks
 ) -> str | None:
     shown = [m for m in methods if m.name in parts]
-    if not shown:
+    measured = [f["cho"] for m in shown for f in parts[m.name][strength_name(m.strength)]["lesions"].values()]
+    if not any(measured):
         return None
     figure, axes = _figure(11, 4.6)
     lesions = list(parts[shown[0].name][strength_name(shown[0].strength)]["lesions"])

@@ -249,7 +249,11 @@ def _tasks(tasks: dict[str, Any], methods: Sequence[Method]) -> list[str]:
                 [m.name, *(_auc(parts[m.name][strength_name(m.strength)]["lesions"][le][observer]) for le in lesions)]
                 for m in present
             ]
-            lines += [f"## Detectability, {title}: AUC of the {name}", "", *table(["method", *lesions], rows), ""]
+            measured = any(cell != "-" for row in rows for cell in row[1:])
+            shown_rows = (
+                table(["method", *lesions], rows) if measured else ["Too few regions to train the observer on."]
+            )
+            lines += [f"## Detectability, {title}: AUC of the {name}", "", *shown_rows, ""]
     return lines
 
 

@@ -74,7 +74,7 @@ QUICK_PLAN = Plan(
     conditions=QUICK,
     noisy_scans=2,
     neighbours=6,
-    effort=Effort(discs=10, uniform=10, patient=2),
+    effort=Effort(discs=10, uniform=10, patient=4),
     views=180,
 )
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from meddenoise.errors import OutputError
 
 #: Of what a part holds; one more when that changes, so that parts of an earlier version are measured anew.
-_PART_FORMAT = 3
+_PART_FORMAT = 4
 #: Of the noise kept: likewise one more when other noise is made for the same settings.
 _NOISE_FORMAT = 2
 
