@@ -90,17 +90,21 @@ def _bank(
     from meddenoise_training.noise.bank import make_bank
     from meddenoise_training.pool import processors
 
-    with _bar("Noise") as progress:
-        slices = make_bank(
-            prepared,
-            read_manifest(prepared),
-            realisations=realisations,
-            views=views,
-            seed=seed,
-            device=accelerator,
-            workers=(workers or processors()) if accelerator == "cpu" else 1,
-            progress=progress,
-        )
+    try:
+        with _bar("Noise") as progress:
+            slices = make_bank(
+                prepared,
+                read_manifest(prepared),
+                realisations=realisations,
+                views=views,
+                seed=seed,
+                device=accelerator,
+                workers=(workers or processors()) if accelerator == "cpu" else 1,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        _line("Stopped; what is done is kept, and the same command goes on from there.")
+        raise typer.Exit(130) from None
     _line(f"{prepared}: {realisations} realisations of low-dose noise for each of {slices} slices")
 
 
