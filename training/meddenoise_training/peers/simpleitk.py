@@ -106,7 +106,7 @@ def _tuned() -> list[Peer]:
     def bilateral(image: Image, noise: NoiseKnowledge, p: Parameters) -> npt.NDArray[Any]:
         return _bilateral(image, 1.0, domain_sigma=p["domain_sigma"], range_sigma=noise.strength(p))
 
-    diffusion_grid = {"k": (2.5, 5.0, 10.0, 20.0, 30.0), "p": (0.5, 1.0), "conductance": (0.7, 1.0, 1.5, 2.0, 3.0)}
+    diffusion_grid = {"k": (1.5, 2.5, 5.0, 10.0, 20.0), "p": (0.5, 1.0), "conductance": (0.7, 1.0, 1.5, 2.0, 3.0)}
     return [
         Peer(
             "Gaussian (tuned)",
