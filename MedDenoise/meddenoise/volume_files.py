@@ -90,6 +90,8 @@ def check_input(path: str | Path) -> str:
     if not path.exists():
         raise InputError(f"There is no file or folder {path}.")
     if _extension(path) is not None:
+        if not _is_unicode(path):
+            raise InputError(f"The name {path} is not in Unicode, which image readers need; rename the file or folder.")
         return "image"
     if path.suffix.lower() == ".dcm" or _has_dicom_prefix(path):
         return "dicom"
@@ -117,6 +119,8 @@ def check_output(path: str | Path, *, overwrite: bool = False, inputs: Iterable[
         raise OutputError(f"{path} has no ending that names a format; use {_SUGGESTION}.")
     if _extension(path) is None:
         raise OutputError(f"A volume cannot be written as {path.name}; give an output file ending in {_SUGGESTION}.")
+    if not _is_unicode(path):
+        raise OutputError(f"The name {path} is not in Unicode, which image writers need; choose another.")
     if path.exists() and not overwrite:
         raise _exists(path)
     for read in (item.expanduser() for item in inputs):
@@ -334,6 +338,15 @@ def _bytes_in(path: Path) -> int:
 def _extension(path: Path) -> str | None:
     name = path.name.lower()
     return next((extension for extension in EXTENSIONS if name.endswith(extension)), None)
+
+
+def _is_unicode(path: Path) -> bool:
+    """Return whether a name is Unicode; in old archives not all are, and SimpleITK ends the whole process over them."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _has_dicom_prefix(path: Path) -> bool:

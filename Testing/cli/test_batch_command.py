@@ -150,6 +150,23 @@ def test_what_leaves_the_domain_is_warned_of(small_archive: Path, options: list[
     assert ", 1 of them with warnings, 6 done before." in result.stdout
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no file names but Unicode ones")
+def test_file_names_of_another_age_and_links_to_nowhere_stop_nothing(small_archive: Path, options: list[str]):
+    strange = os.fsdecode(os.fsencode(small_archive / "a") + b"/M\xfcller.nrrd")
+    (small_archive / "3.nrrd").rename(strange)
+    (small_archive / "dead.nrrd").symlink_to(small_archive / "nowhere")
+    command = [sys.executable, "-m", "meddenoise.cli", "batch", str(small_archive), str(small_archive.parent / "out")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8:strict"}
+    for count in ("5 series (20 slices) done", "5 done before"):
+        result = subprocess.run([*command, *options], capture_output=True, text=True, env=environment, check=False)
+        assert (result.returncode, count in result.stdout, ", 2 failed" in result.stdout) == (1, True, True)
+        assert "failed: dead.nrrd: There is no file" in result.stderr
+        assert r"failed: a/M\udcfcller.nrrd: The name " in result.stderr
+        assert "Traceback" not in result.stderr
+    values = json.loads(subprocess.run([*command, *options, "--json"], capture_output=True, env=environment).stdout)
+    assert sorted(values["failed"]) == ["a/M\udcfcller.nrrd", "dead.nrrd"]
+
+
 def test_two_at_once_on_one_output_are_refused(archive: Path, options: list[str]):
     process = start(archive, options)
     try:

@@ -263,6 +263,13 @@ def test_sigterm_while_it_writes_leaves_nothing_half_written(tmp_path: Path, mod
 # --- list, noise, compare, models
 
 
+@pytest.mark.skipif(os.name == "nt", reason="its pipes break in another way")
+def test_a_reader_who_has_seen_enough_is_no_error(archive: Path):
+    command = f'set -o pipefail; "{sys.executable}" -u -m meddenoise.cli list "{archive}" | true'
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", "")
+
+
 def test_list(archive: Path):
     text = succeed("list", archive).stdout
     assert "1.2.3.1: 'Series 1', 3 slices, voxels 0.7 x 0.8 x 2.5 mm, thickness 2.5 mm, kernel B30f, 120 kV" in text

@@ -9,7 +9,8 @@ import pydicom
 import pytest
 
 from meddenoise.batch.inventory import Entry, take_inventory
-from meddenoise.errors import InputError
+from meddenoise.dicom.series import _files_below
+from meddenoise.errors import InputError, InputWarning
 
 
 def entries_of(folder: Path) -> dict[str, Entry]:
@@ -51,6 +52,29 @@ def test_series_of_the_same_number_and_description_differ(small_archive: Path):
     places = [place for place in entries_of(small_archive) if place.startswith("b/7")]
     assert len(set(places)) == 2
     assert all(place.startswith("b/7-x-") for place in places)
+
+
+def test_a_link_to_nowhere_is_an_entry_that_will_fail_by_itself(small_archive: Path):
+    (small_archive / "dead.nrrd").symlink_to(small_archive / "nowhere")
+    with pytest.warns(InputWarning, match=r"dead\.nrrd"):
+        entries = entries_of(small_archive)
+    assert entries["dead.nrrd"].stamp.files == 0
+    assert len(entries) == 7
+
+
+def test_folders_that_are_not_looked_into_are_named(small_archive: Path, tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir()
+    (small_archive / "linked").symlink_to(tmp_path / "elsewhere")
+    with pytest.warns(InputWarning, match=r"1 linked folder left out; the first: .*/linked"):
+        entries_of(small_archive)
+
+
+def test_a_folder_that_cannot_be_read_is_named(small_archive: Path):
+    looking = _files_below(small_archive)
+    next(looking)
+    shutil.rmtree(small_archive / "a")  # as good as one that is closed, and works for root, too
+    with pytest.warns(InputWarning, match=r"1 folder left out, because unreadable; the first: .*/a \(No such"):
+        list(looking)
 
 
 def test_a_series_spread_over_folders_is_one(small_archive: Path):

@@ -324,3 +324,8 @@ def test_a_volume_is_on_the_grid_of_another_within_what_files_round() -> None:
         Volume(np.zeros((5, 6, 7)), **geometry, direction=(-1.0, 0, 0, 0, -1, 0, 0, 0, 1)),
     ):
         assert not other.is_on_grid_of(volume)
+
+
+def test_a_name_that_is_not_in_unicode_is_refused_before_simpleitk_ends_the_process(tmp_path: Path):
+    with pytest.raises(OutputError, match="not in Unicode"):
+        check_output(tmp_path / "M\udcfcller.nrrd")

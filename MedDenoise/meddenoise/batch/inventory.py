@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -121,5 +122,9 @@ def _is_volume_file(name: str) -> bool:
 
 
 def _stamp(paths: Iterable[Path]) -> Stamp:
-    states = [path.stat() for path in paths]
-    return Stamp(len(states), sum(state.st_size for state in states), max(state.st_mtime_ns for state in states))
+    states = []
+    for path in paths:
+        with suppress(OSError):  # gone since it was found, or a link to nowhere: reading it will say so
+            states.append(path.stat())
+    newest = max((state.st_mtime_ns for state in states), default=0)
+    return Stamp(len(states), sum(state.st_size for state in states), newest)

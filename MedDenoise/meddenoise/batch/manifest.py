@@ -71,7 +71,8 @@ class Manifest:
         with self._one_at_a_time:
             try:
                 with self.path.open("ab") as file:
-                    file.write(text.encode())
+                    # File names that are no UTF-8 hold lone surrogates: JSON's own escapes for them.
+                    file.write(text.encode("utf-8", "backslashreplace"))
                     file.flush()
                     os.fsync(file.fileno())
             except OSError as error:

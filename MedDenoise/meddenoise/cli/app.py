@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -69,4 +71,6 @@ app.command()(models)
 
 def main() -> None:
     """Run the command line: the entry point of the program ``meddenoise``."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a strange file name is no reason to fail
     app()

@@ -27,6 +27,8 @@ def one_line_for_errors() -> Iterator[None]:
         _fail(str(error))
     except MemoryError:
         _fail("There is not enough memory for this volume; close other programs or use a machine with more.")
+    except BrokenPipeError:  # the reader of the output has seen enough (`| head`): typer ends in silence
+        raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}")

@@ -137,7 +137,7 @@ def scan(folder: str | Path) -> FolderContents:
     """Read the header of every file below a folder (or of a single file) and sort them into series and others.
 
     A DICOM file whose header is damaged is reported as an :class:`~meddenoise.errors.InputWarning`: a slice may be
-    missing.
+    missing. So are folders that may not be read, and links to folders, which are not followed.
 
     :raises InputError: when the folder is not there.
     :raises MissingPackageError: without pydicom.
@@ -234,9 +234,18 @@ def _begins_with_an_element(path: Path) -> bool:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
+    """Give the files below a folder; at the end, remark on folders that could hold more."""
+    closed: list[OSError] = []
+    linked: list[Path] = []
+    for parent, folders, names in os.walk(folder, onerror=closed.append):
         folders.sort()
+        linked += [Path(parent, name) for name in folders if Path(parent, name).is_symlink()]
         yield from (Path(parent, name) for name in sorted(names))
+    if closed:
+        first = f"{closed[0].filename} ({closed[0].strerror})"
+        remark(f"{counted(len(closed), 'folder')} left out, because unreadable; the first: {first}.")
+    if linked:  # followed, a series could be found twice, and a circle never end
+        remark(f"{counted(len(linked), 'linked folder')} left out; the first: {linked[0]}; give what they point to.")
 
 
 def _read_header(path: Path) -> tuple[Any, str | None]:
