@@ -126,11 +126,19 @@ def check_output(path: str | Path, *, overwrite: bool = False, inputs: Iterable[
     for read in (item.expanduser() for item in inputs):
         if path.exists() and read.exists() and path.samefile(read):
             raise OutputError(f"{path} is an input itself, which would be lost; choose another output.")
+    check_place(path)
+    return path
+
+
+def check_place(path: Path) -> None:
+    """Check that something could be written at a path: files beside it, and so its folder, can be made.
+
+    :raises OutputError: when its folder is missing or closed.
+    """
     if not path.parent.is_dir():
         raise OutputError(f"The folder {path.parent} does not exist; make it first, or choose another.")
     with scratch_folder_beside(path):
         pass
-    return path
 
 
 def write_volume(

@@ -44,7 +44,7 @@ PATCH = 128
 class Texture:
     """Noise of a scan or of a model.
 
-    :param noise: (j, i) HU, of the slice in the middle.
+    :param noise: (j, i) HU, of the slice in the middle; NaN where it cannot be told from anatomy, as in the SD map.
     :param sd_map: (j, i) HU, local SD.
     :param power: NPS in the regions.
     """
@@ -151,13 +151,25 @@ def _measured(volume: Volume, reference: Volume | None) -> tuple[Floats, Texture
         return regions_inside(field, soft, side)[keep]
 
     name = "scan minus reference" if reference is not None else "scan, flattest regions"
-    return clean, _texture(name, noise, regions[keep], volume), cut
+    told = None if reference is not None else soft[len(soft) // 2]
+    return clean, _texture(name, noise, regions[keep], volume, told), cut
 
 
-def _texture(name: str, noise: Floats, regions: npt.NDArray[Any], volume: Volume) -> Texture:
+def _texture(
+    name: str,
+    noise: Floats,
+    regions: npt.NDArray[Any],
+    volume: Volume,
+    told: npt.NDArray[np.bool_] | None = None,
+) -> Texture:
+    """Make the texture of noise (k, j, i); ``told``: where in the middle slice it can be told from anatomy, (j, i)."""
     field = noise[len(noise) // 2]
-    local = np.sqrt(np.maximum(uniform_filter(field**2, MAP_WINDOW) - uniform_filter(field, MAP_WINDOW) ** 2, 0))
-    return Texture(name, field, local, noise_power(regions, (float(volume.spacing[1]), float(volume.spacing[0]))))
+    where = np.ones_like(field) if told is None else told.astype(np.float32)
+    share = uniform_filter(where, MAP_WINDOW)
+    mean, square = (uniform_filter(where * f, MAP_WINDOW) / np.maximum(share, 1e-6) for f in (field, field**2))
+    local = np.where(share > 0.5, np.sqrt(np.maximum(square - mean**2, 0)), np.nan)
+    power = noise_power(regions, (float(volume.spacing[1]), float(volume.spacing[0])))
+    return Texture(name, np.where(where > 0, field, np.nan), local, power)
 
 
 def _detrended_sd(regions: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -214,6 +226,15 @@ def _table(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _densest(noise: Floats) -> tuple[int, int]:
+    """Return where the patch begins that holds most noise told from anatomy: the middle, where that is everywhere."""
+    known = uniform_filter(np.isfinite(noise).astype(np.float32), PATCH)
+    middle = (noise.shape[0] // 2, noise.shape[1] // 2)
+    centre = middle if known[middle] > 0.999 else np.unravel_index(int(np.argmax(known)), known.shape)
+    j, i = (max(0, min(int(c) - PATCH // 2, n - PATCH)) for c, n in zip(centre, noise.shape, strict=True))
+    return j, i
+
+
 def _plot(textures: list[Texture], path: Path) -> None:
     """Draw a row of each: a patch, the SD map, the spectrum with the measured one behind it."""
     import matplotlib as mpl
@@ -225,7 +246,7 @@ def _plot(textures: list[Texture], path: Path) -> None:
     sd = math.sqrt(measured.power.variance)
     figure, axes = plt.subplots(3, len(textures), figsize=(1.9 * len(textures), 6.2), layout="constrained")
     for column, texture in zip(axes.T, textures, strict=True):
-        j, i = (max(0, (n - PATCH) // 2) for n in texture.noise.shape)
+        j, i = _densest(texture.noise)
         column[0].imshow(texture.noise[j : j + PATCH, i : i + PATCH], cmap="gray", vmin=-3 * sd, vmax=3 * sd)
         column[0].set_title(texture.name.replace(", ", ",\n"), fontsize=9)
         shown = column[1].imshow(texture.sd_map, cmap="viridis", vmin=0, vmax=1.8 * sd)

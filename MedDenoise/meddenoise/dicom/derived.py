@@ -18,7 +18,7 @@ from meddenoise.dicom.series import CT_IMAGE_STORAGE, Series, Slice, import_pydi
 from meddenoise.dicom.storage import BITS_ALLOCATED, Storage, storage_for, to_stored
 from meddenoise.errors import InputError, OutputError
 from meddenoise.remarks import remark
-from meddenoise.volume_files import scratch_folder_beside
+from meddenoise.volume_files import check_place, scratch_folder_beside
 
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 __all__ = ["Compression", "check_derived_folder", "write_derived_series"]
@@ -67,10 +67,7 @@ def check_derived_folder(folder: str | Path, series: Series, *, overwrite: bool 
         raise OutputError(
             f"{folder} cannot be replaced (the current folder, or a mounted disk); give a new folder in it."
         )
-    if not place.parent.is_dir():
-        raise OutputError(f"The folder {place.parent} does not exist; make it first, or choose another.")
-    with scratch_folder_beside(place):
-        pass
+    check_place(place)
     return folder
 
 
