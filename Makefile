@@ -4,7 +4,7 @@
 #   make demo INPUT=path          the same for a CT of yours (a DICOM folder, NRRD, NIfTI or MHA)
 #   make test                     style, types and every test
 #   make lint                     style and types alone
-#   make benchmark                speed and memory, as ratios in one run
+#   make benchmark                speed and memory, as ratios in one run (some minutes; nothing else should run)
 #   make bm3d                     installs BM3D, a peer of the training benchmark (non-commercial licence)
 #   make clean                    removes .venv, demo/ and build/
 #

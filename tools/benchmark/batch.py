@@ -1,6 +1,6 @@
 """The batch's throughput as ratios in one run: to the engine alone on the same series, and of two workers to one.
 
-``python -m tools.benchmark_batch`` makes an archive of DICOM series in a temporary folder. Absolute times belong to one
+``python -m tools.benchmark.batch`` makes an archive of DICOM series in a temporary folder. Absolute times belong to one
 machine on one day; take the ratios while nothing else runs.
 """
 
