@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,18 @@ def tiny_weights(tiny_card: ModelCard, tmp_path_factory: pytest.TempPathFactory)
 
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save_weights(path, seeded_network(tiny_card.architecture, seed=1), tiny_card)
+    return path
+
+
+@pytest.fixture(scope="session")
+def mild_weights(tiny_card: ModelCard, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the same network under a card whose default strength is 0.35."""
+    from meddenoise.network import seeded_network
+    from meddenoise.weights import save_weights
+
+    path = tmp_path_factory.mktemp("weights") / "mild.safetensors"
+    card = dataclasses.replace(tiny_card, name="mild", default_strength=0.35)
+    save_weights(path, seeded_network(tiny_card.architecture, seed=1), card)
     return path
 
 

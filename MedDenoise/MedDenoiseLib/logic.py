@@ -41,7 +41,7 @@ class MedDenoiseLogic(ScriptedLoadableModuleLogic):
         outputVolume: Any = None,
         *,
         model: str = "auto",
-        strength: float = 1.0,
+        strength: float | None = None,
         quality: str = "standard",
         uncertaintyVolume: bool = False,
         device: str = "auto",
@@ -57,7 +57,7 @@ class MedDenoiseLogic(ScriptedLoadableModuleLogic):
         :param outputVolume: takes the result, whatever it holds; None makes a new volume.
         :param model: name of a shipped model, the path of a ``.safetensors`` file, or ``auto``: Standard on a GPU, Fast
             on a CPU.
-        :param strength: 0 (as the input) to 1 (fully denoised).
+        :param strength: 0 (as the input) to 1 (fully denoised); None: as the card of the model has it.
         :param quality: ``standard``, or ``best``: the mean over the eight flips and quarter turns of each slice, in
             eight times the time.
         :param uncertaintyVolume: with ``best``, also make a volume of the SD of the eight answers in HU, at full

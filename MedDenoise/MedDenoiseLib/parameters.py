@@ -34,7 +34,7 @@ class MedDenoiseParameterNode:
     outputVolume - the volume that takes the result; none: a new one.
     model - name of a shipped model; auto: the one that suits the device.
     weightsFile - path of weights of the user's own, used instead of the model; empty: none.
-    strength - percent: 0 as the input, 100 fully denoised.
+    strength - percent: 0 as the input, 100 fully denoised; at first the shipped models' default.
     bestQuality - whether the result is the mean over the eight flips and quarter turns of each slice.
     makeUncertainty - whether best quality also makes an uncertainty volume.
     device - where to compute.
@@ -45,7 +45,7 @@ class MedDenoiseParameterNode:
     outputVolume: vtkMRMLScalarVolumeNode
     model: str = "auto"
     weightsFile: str = ""
-    strength: Annotated[float, WithinRange(0, 100)] = 100
+    strength: Annotated[float, WithinRange(0, 100)] = 60
     bestQuality: bool = False
     makeUncertainty: bool = False
     device: Device = Device.AUTO

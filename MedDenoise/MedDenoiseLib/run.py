@@ -35,7 +35,7 @@ class Run:
     :param client: idle; one client serves one run after the other.
     :param outputVolume: takes the result; None for a new volume.
     :param model: name of a shipped model, the path of a weights file, or ``auto``: the one that suits the device.
-    :param strength: 0 to 1.
+    :param strength: 0 to 1; None: the default of the model.
     :param quality: ``standard`` or ``best``.
     :param uncertaintyVolume: with ``best``: also make the uncertainty volume, or replace the one that the output has.
     :param keepOtherModels: leave an output that is a result of another model alone; the result becomes a new volume.
@@ -50,7 +50,7 @@ class Run:
         outputVolume: Any = None,
         *,
         model: str,
-        strength: float = 1.0,
+        strength: float | None = None,
         quality: str = "standard",
         uncertaintyVolume: bool = False,
         keepOtherModels: bool = False,
@@ -70,7 +70,7 @@ class Run:
         self._inputTime = volumes.voxelsTime(inputVolume)
         self._outputID = outputVolume.GetID() if outputVolume is not None else None
         self._model = model
-        self._strength = check_strength(strength)
+        self._strength = None if strength is None else check_strength(strength)
         self._quality = quality
         self._keepOtherModels = keepOtherModels
         self._delivered = delivered
@@ -167,14 +167,15 @@ class Run:
             model = result.model if self._model == DEFAULT_MODEL else self._model
             if self._keepOtherModels and volumes.isResultOfOtherModel(outputVolume, inputVolume, {model}):
                 outputVolume = None
-            values = blended(volumes.voxels(inputVolume), result.array, self._strength)
+            strength = result.default_strength if self._strength is None else self._strength
+            values = blended(volumes.voxels(inputVolume), result.array, strength)
             outputVolume = volumes.deliver(
                 inputVolume,
                 outputVolume,
                 values,
                 result=result,
                 model=model,
-                strength=self._strength,
+                strength=strength,
                 quality=self._quality,
             )
             uncertainty.deliver(inputVolume, outputVolume, result.spread)

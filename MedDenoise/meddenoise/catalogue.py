@@ -46,8 +46,6 @@ def shipped_models() -> list[Model]:
 def default_model(device: str = "auto") -> str:
     """Return the name of the model that runs where the user names none: Standard on a GPU, Fast on a CPU.
 
-    Fast everywhere as long as no Standard is shipped.
-
     :param device: as :func:`~meddenoise.devices.choose_device` takes it; only ``auto`` needs torch, to look for a GPU.
     :raises MissingPackageError: without torch, for ``auto``.
     """

@@ -74,7 +74,7 @@ class Denoiser:
         self,
         volume: Array,
         *,
-        strength: float = 1.0,
+        strength: float | None = None,
         mask: Array | None = None,
         quality: Quality = "standard",
         spread: Array | None = None,
@@ -95,7 +95,8 @@ class Denoiser:
         infinities stay to the bit; NaN and infinities are reported as an :class:`~meddenoise.errors.InputWarning`.
 
         :param volume: (k, j, i), HU, any integer or float type, any size; k runs over slices.
-        :param strength: 0 (as the input, to the bit) to 1 (fully denoised).
+        :param strength: 0 (as the input, to the bit) to 1 (fully denoised: the network's whole answer); None is the
+            model's own default, which its card gives the reason for.
         :param mask: same shape; denoised is where it is not 0, the rest stays to the bit. The result fades in over
             three voxels inside the mask's edge in the plane; the network always sees whole slices.
         :param quality: ``best`` takes the mean of the network's answers to the eight flips and quarter turns of each
@@ -111,7 +112,7 @@ class Denoiser:
         :raises Cancelled: when ``cancel`` said so; the output is then incomplete.
         :raises OutOfMemoryError: when the device has no room even for a single slice.
         """
-        strength = check_strength(strength)
+        strength = check_strength(self.card.default_strength if strength is None else strength)
         volume = checked_volume(volume)
         mask = _checked_mask(mask, volume)
         output = _checked_output(output, volume, volume.dtype, "output")

@@ -125,6 +125,8 @@ class ModelCard:
     :param limits: what it must not be used for, what it was never shown.
     :param created: ISO date.
     :param domain: what it has seen in training; None on cards older than this field.
+    :param default_strength: at which results are made where none is given, chosen by what each strength does to texture
+        and faint lesions; 1, the network's whole answer, where nobody has chosen.
     """
 
     name: str
@@ -140,6 +142,7 @@ class ModelCard:
     figures: dict[str, Any] = field(default_factory=dict)
     limits: list[str] = field(default_factory=list)
     domain: TrainingDomain | None = None
+    default_strength: float = 1.0
 
     def to_json(self) -> str:
         """Return the card as JSON text, with the format's number."""
@@ -176,6 +179,9 @@ class ModelCard:
         hu_per_unit = values["hu_per_unit"]
         if not isinstance(hu_per_unit, (int, float)) or not 0 < hu_per_unit < 1e5:
             raise WeightsError(f"The card of the weights has an impossible intensity scale: {hu_per_unit!r}.")
+        strength = values.get("default_strength", 1.0)
+        if not isinstance(strength, (int, float)) or not 0 < strength <= 1:
+            raise WeightsError(f"The card of the weights has an impossible default strength: {strength!r}.")
         domain = values.pop("domain", None)
         return cls(
             architecture=architecture,

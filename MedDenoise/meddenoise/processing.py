@@ -47,7 +47,7 @@ class Settings:
     """How inputs are denoised and results written; small, immutable, picklable.
 
     :param model: name in the catalogue, path of a ``.safetensors`` file, or ``auto``: the one that suits the device.
-    :param strength: 0 (as the input, to the bit) to 1.
+    :param strength: 0 (as the input, to the bit) to 1 (the network's whole answer); None: the model's default.
     :param quality: ``standard``, or ``best``: the mean over the eight flips and quarter turns of each slice.
     :param device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     :param threads: CPU threads of torch; None leaves torch's own choice.
@@ -62,7 +62,7 @@ class Settings:
     """
 
     model: str = DEFAULT_MODEL
-    strength: float = 1.0
+    strength: float | None = None
     quality: Quality = "standard"
     device: str = "auto"
     threads: int | None = None
@@ -150,9 +150,18 @@ class Denoised:
     context: int
 
 
-def with_named_model(settings: Settings) -> Settings:
-    """Return the settings with the model named: ``auto`` would be another one on a machine with other devices."""
-    return replace(settings, model=default_model(settings.device)) if settings.model == DEFAULT_MODEL else settings
+def with_choices_made(settings: Settings) -> Settings:
+    """Return the settings with model and strength named, where they were left to device and card.
+
+    ``auto`` would be another model on a machine with other devices.
+
+    :raises WeightsError: when there is no such model, or its card cannot be read.
+    """
+    model = default_model(settings.device) if settings.model == DEFAULT_MODEL else settings.model
+    strength = settings.strength
+    if strength is None:
+        strength = read_card(find_model(model).path).default_strength
+    return replace(settings, model=model, strength=strength)
 
 
 def find_source(path: str | Path, series_uid: str | None = None) -> Source:
@@ -219,7 +228,7 @@ def describe(loaded: Loaded, denoiser: Denoiser, settings: Settings) -> Report:
         model=denoiser.card.name,
         model_version=denoiser.card.version,
         sha256=denoiser.sha256,
-        strength=settings.strength,
+        strength=denoiser.card.default_strength if settings.strength is None else settings.strength,
         quality=settings.quality,
         mask=None if settings.mask is None else settings.mask.name,
         device=denoiser.device,

@@ -21,6 +21,7 @@ SPREAD_TYPE = "<f4"
 class JobMessage:
     """Client to worker: denoise ``input`` into ``output``, files of raw C-order voxels that the client owns.
 
+    :param strength: 0 to 1; None: the default of the model.
     :param spread: file for the SD over the eight orientations of quality ``best``, float32; None where not asked for.
     """
 
@@ -30,7 +31,7 @@ class JobMessage:
     shape: list[int]
     dtype: str
     model: str
-    strength: float
+    strength: float | None
     device: str
     threads: int | None
     quality: str = "standard"
@@ -68,6 +69,7 @@ class DoneMessage:
     """Worker to client: the output file is complete and no longer open in the worker.
 
     :param model: name of the model that ran, where the job said ``auto``; left out otherwise.
+    :param default_strength: of the model; left out where it is 1.
     """
 
     job: str
@@ -77,6 +79,7 @@ class DoneMessage:
     warnings: list[str]
     version: str
     model: str = ""
+    default_strength: float = 1.0
 
 
 @dataclass(frozen=True)

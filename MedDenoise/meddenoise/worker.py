@@ -156,6 +156,7 @@ class Worker:
             warnings=[str(w.message) for w in caught if issubclass(w.category, InputWarning)],
             version=meddenoise.__version__,
             model=denoiser.card.name if job.model == DEFAULT_MODEL else "",
+            default_strength=denoiser.card.default_strength,
         )
 
     def _warm_denoiser(self, job: JobMessage) -> Denoiser:

@@ -60,6 +60,7 @@ class WorkerResult:
     :param version: of MedDenoise in the child.
     :param spread: SD over the eight orientations of quality ``best``, float32, HU; None where not asked for.
     :param model: that ran: as asked for, or for ``auto`` the name of the one that suits the device.
+    :param default_strength: of that model.
     """
 
     array: npt.NDArray[Any]
@@ -70,6 +71,7 @@ class WorkerResult:
     version: str
     spread: npt.NDArray[Any] | None = None
     model: str = ""
+    default_strength: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class WorkerClient:
         volume: npt.ArrayLike,
         *,
         model: str | Path = DEFAULT_MODEL,
-        strength: float = 1.0,
+        strength: float | None = None,
         device: str = "auto",
         threads: int | None = None,
         quality: str = "standard",
@@ -206,7 +208,7 @@ class WorkerClient:
         volume: npt.ArrayLike,
         *,
         model: str | Path = DEFAULT_MODEL,
-        strength: float = 1.0,
+        strength: float | None = None,
         device: str = "auto",
         threads: int | None = None,
         quality: str = "standard",
@@ -362,6 +364,7 @@ class WorkerClient:
                     version=message.version,
                     spread=spread,
                     model=message.model or self._job.message.model,
+                    default_strength=message.default_strength,
                 )
             )
         )

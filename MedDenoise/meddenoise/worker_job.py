@@ -53,7 +53,7 @@ def prepare_job(
     volume: npt.ArrayLike,
     *,
     model: str | Path,
-    strength: float,
+    strength: float | None,
     device: str,
     threads: int | None,
     quality: str,
@@ -66,7 +66,7 @@ def prepare_job(
     """
     try:
         array = checked_volume(volume)
-        strength = float(strength)
+        strength = None if strength is None else float(strength)
         threads = None if threads is None else int(threads)
     except (TypeError, ValueError) as error:
         raise InputError(f"The volume or the settings cannot be used: {error}.") from error

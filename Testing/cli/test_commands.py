@@ -209,6 +209,16 @@ def test_best_quality_and_its_uncertainty(ct: Path, tmp_path: Path, model: list[
     assert_refused(run("denoise", ct, tmp_path / "new.nrrd", "--quality", "highest"), "not one of", code=2)
 
 
+def test_the_default_strength_is_the_cards(ct: Path, tmp_path: Path, mild_weights: Path):
+    model = ["--model", mild_weights, "--device", "cpu", "--threads", "1"]
+    result = succeed("denoise", ct, tmp_path / "out.nrrd", *model)
+    assert "strength 0.35, on cpu" in result.stdout
+    expected = Denoiser(mild_weights, device="cpu").denoise(a_ct().array, strength=0.35)
+    np.testing.assert_array_equal(read_volume(tmp_path / "out.nrrd").array, expected)
+    result = succeed("denoise", ct, tmp_path / "plan.nrrd", *model, "--dry-run")
+    assert "strength 0.35" in result.stdout
+
+
 def test_the_report_as_json(ct: Path, tmp_path: Path, model: list[str]):
     result = succeed("denoise", ct, tmp_path / "out.nrrd", *model, "--json", "--strength", "0.5")
     report = json.loads(result.stdout)

@@ -168,6 +168,16 @@ def test_leftovers_of_a_killed_run_are_cleared_and_its_result_replaced(
     assert_results(small_archive, denoised_archive)
 
 
+def test_the_default_strength_is_the_cards_and_part_of_the_settings(small_archive: Path, mild_weights: Path) -> None:
+    mild = Settings(str(mild_weights), device="cpu", threads=1)
+    recorder = Recorder()
+    batch(small_archive, mild, recorder)
+    assert {report["strength"] for report in recorder.reports.values()} == {0.35}
+    assert batch(small_archive, replace(mild, strength=0.35)).done_before == 6
+    with pytest.raises(InputError, match=r"strength 0\.35 \(now 1\.0\)"):
+        batch(small_archive, replace(mild, strength=1.0))
+
+
 def test_other_settings_or_inputs_are_refused(small_archive: Path, settings: Settings, tmp_path: Path):
     batch(small_archive, settings)
     with pytest.raises(InputError, match=r"strength 1\.0 \(now 0\.5\)"):

@@ -199,6 +199,15 @@ def test_strength_is_a_blend(denoiser: Denoiser) -> None:
     np.testing.assert_array_equal(denoiser.denoise(volume, strength=0.3), blend(volume, full, 0.3))
 
 
+def test_the_default_strength_is_the_cards(denoiser: Denoiser, mild_weights: Path) -> None:
+    volume = volume_of()
+    full = denoiser.denoise(volume)
+    np.testing.assert_array_equal(denoiser.denoise(volume, strength=1), full)
+    mild = Denoiser(mild_weights, device="cpu", precision="float32")
+    np.testing.assert_array_equal(mild.denoise(volume), blend(volume, full, 0.35))
+    np.testing.assert_array_equal(mild.denoise(volume, strength=1), full)
+
+
 def test_progress_counts_every_slice(denoiser: Denoiser) -> None:
     seen: list[tuple[int, int]] = []
     denoiser.denoise(volume_of(), progress=lambda done, total: seen.append((done, total)))

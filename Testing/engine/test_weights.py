@@ -97,6 +97,8 @@ def test_foreign_weights_are_refused(tmp_path: Path) -> None:
         ({"architecture": {"kind": "residual-autoencoder", "widths": [4, 16], "blocks": 1}}, "do not fit the network"),
         ({"architecture": "import os"}, "does not describe a network"),
         ({"hu_per_unit": 0}, "impossible intensity scale"),
+        ({"default_strength": 0}, "impossible default strength: 0"),
+        ({"default_strength": "half"}, "impossible default strength: 'half'"),
         ({"surprise": 1}, "unknown fields: surprise"),
     ],
 )

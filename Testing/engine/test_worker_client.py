@@ -181,6 +181,13 @@ def test_the_best_quality_and_its_spread_come_through_the_pipe(warm_client: Work
     assert warm_client.denoise(volume, model=tiny_weights, device="cpu").spread is None
 
 
+def test_the_default_strength_is_the_cards(warm_client: WorkerClient, mild_weights: Path) -> None:
+    volume = volume_of()
+    result = warm_client.denoise(volume, model=mild_weights, device="cpu")
+    assert result.default_strength == 0.35
+    np.testing.assert_array_equal(result.array, Denoiser(mild_weights, device="cpu").denoise(volume, strength=0.35))
+
+
 def test_the_worker_takes_the_default_model_and_names_it(warm_client: WorkerClient) -> None:
     volume = volume_of()
     result = warm_client.denoise(volume, device="cpu")

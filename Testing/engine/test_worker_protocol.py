@@ -31,12 +31,14 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "worker-protocol.md"
 MESSAGES = [
     JobMessage("1", "/tmp/Größe \udcff/in", "/tmp/out", [2, 3, 4], "<i2", "fast", 0.5, "auto", None),
     JobMessage("1", "/in", "/out", [2, 3, 4], "<i2", "fast", 0.5, "auto", 2, "best", "/spread"),
+    JobMessage("1", "/in", "/out", [2, 3, 4], "<i2", "fast", None, "auto", 2),
     CancelMessage("1"),
     ReadyMessage("0.1.0", "3.12.10", 17),
     ProgressMessage("1", 0, 40, None),
     ProgressMessage("1", 3, 40, 12),
     DoneMessage("1", "ab12", "cuda:0", 3.5, ["NaN\nthere"], "0.1.0"),
     DoneMessage("1", "ab12", "cpu", 3.5, [], "0.1.0", "fast"),
+    DoneMessage("1", "ab12", "cpu", 3.5, [], "0.1.0", default_strength=0.6),
     ErrorMessage(None, "worker", "What?", ""),
     IdleMessage(),
 ]

@@ -90,20 +90,20 @@ def model() -> str:
 
 
 def denoisedByEngine(
-    arrays: list[np.ndarray], modelName: str, strength: float = 1.0, quality: str = "standard"
+    arrays: list[np.ndarray], modelName: str, strength: float | None = None, quality: str = "standard"
 ) -> list[np.ndarray]:
     """Return what the engine alone makes of arrays, in a process of its own: Slicer is to stay without torch."""
     from MedDenoiseLib import torch_installation
 
     folder = Path(slicer.app.temporaryPath)
+    options = {"quality": quality} if strength is None else {"quality": quality, "strength": strength}
     source, target = folder / "engine-input.npz", folder / "engine-output.npz"
     np.savez(source, *arrays)
     script = (
         f"import sys, numpy; sys.path.insert(0, {str(MEDDENOISE_FOLDER)!r})\n"
         "from meddenoise import Denoiser\n"
         f"denoiser, volumes = Denoiser({modelName!r}, device='cpu', threads=1), numpy.load({str(source)!r})\n"
-        f"options = dict(strength={strength}, quality={quality!r})\n"
-        f"results = [denoiser.denoise(volumes[name], **options) for name in volumes.files]\n"
+        f"results = [denoiser.denoise(volumes[name], **{options!r}) for name in volumes.files]\n"
         f"numpy.savez({str(target)!r}, *results)"
     )
     subprocess.run([torch_installation.slicerPython() or sys.executable, "-c", script], check=True, timeout=120)

@@ -439,7 +439,9 @@ class Strength(Panel):
     def test_slider_blends_at_once(self) -> None:
         from meddenoise.strength import blend
 
-        full = self.values()
+        full = denoisedByEngine([self.array], model(), strength=1)[0]
+        self.assertEqual(self.output.GetAttribute("MedDenoise.strength"), "0.6")
+        np.testing.assert_array_equal(self.values(), blend(self.array, full, 0.6))
         for percent in (30, 0, 55, 100):
             self.ui.strengthSlider.value = 90  # moves in quick succession count as one
             self.ui.strengthSlider.value = percent
@@ -450,7 +452,7 @@ class Strength(Panel):
     def test_slider_moved_during_the_run(self) -> None:
         from meddenoise.strength import blend
 
-        full = self.values()
+        full = denoisedByEngine([self.array], model(), strength=1)[0]
         self.ui.denoiseButton.click()
         self.ui.strengthSlider.value = 25
         waitUntil(lambda: not self.running())
@@ -461,7 +463,7 @@ class Strength(Panel):
         self.ui.outputSelector.setCurrentNode(None)
         self.ui.strengthSlider.value = 40
         other = self.denoise()
-        for node, percent in ((self.output, 100), (other, 40)):
+        for node, percent in ((self.output, 60), (other, 40)):
             self.ui.outputSelector.setCurrentNode(node)
             self.assertEqual(self.ui.strengthSlider.value, percent)
         np.testing.assert_array_equal(self.values(), before)
@@ -479,8 +481,8 @@ class Strength(Panel):
         with unittest.mock.patch.object(logic, "setStrength", wraps=logic.setStrength) as setStrength:
             self.denoise()
             setStrength.assert_not_called()
-            self.ui.strengthSlider.value = 60
-            waitUntil(lambda: self.output.GetAttribute("MedDenoise.strength") == "0.6")
+            self.ui.strengthSlider.value = 70
+            waitUntil(lambda: self.output.GetAttribute("MedDenoise.strength") == "0.7")
             setStrength.assert_called_once()
 
     def test_compare_and_back(self) -> None:
@@ -530,12 +532,11 @@ class Strength(Panel):
     def test_strength_chosen_before_the_run(self) -> None:
         from meddenoise.strength import blend
 
-        full = self.values()
+        full = denoisedByEngine([self.array], model(), strength=1)[0]
         self.ui.outputSelector.setCurrentNode(None)
         self.ui.strengthSlider.value = 40
         self.output = self.denoise()
         np.testing.assert_array_equal(self.values(), blend(self.array, full, 0.4))
-        np.testing.assert_array_equal(full, denoisedByEngine([self.array], model())[0])
 
 
 if __name__ == "__main__":

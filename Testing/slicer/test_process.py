@@ -58,10 +58,10 @@ class Process(unittest.TestCase):
 
         array = noisyArray()
         output = self.process(addCT(array), strength=0.4, quality="best", uncertaintyVolume=True)
-        full = denoisedByEngine([array], self.model, quality="best")[0]
+        full = denoisedByEngine([array], self.model, strength=1, quality="best")[0]
         np.testing.assert_array_equal(slicer.util.arrayFromVolume(output), blend(array, full, 0.4))
         self.assertEqual(output.GetAttribute("MedDenoise.quality"), "best")
-        plain = self.process(output.GetNodeReference("MedDenoise.source"), quality="best")
+        plain = self.process(output.GetNodeReference("MedDenoise.source"), strength=1, quality="best")
         np.testing.assert_array_equal(slicer.util.arrayFromVolume(plain), full)
         self.assertIsNone(self.logic.uncertaintyVolumeOf(plain))
         uncertainty = self.logic.uncertaintyVolumeOf(output)
@@ -75,7 +75,8 @@ class Process(unittest.TestCase):
     def test_uncertainty_is_the_spread_of_the_eight_orientations_at_full_strength(self) -> None:
         square = noisyArray((1, 64, 64))
         turned = [np.rot90(image, turn, (1, 2)) for image in (square, square[:, :, ::-1]) for turn in range(4)]
-        eight = denoisedByEngine([np.ascontiguousarray(each).astype(np.float32) for each in turned], self.model)
+        images = [np.ascontiguousarray(each).astype(np.float32) for each in turned]
+        eight = denoisedByEngine(images, self.model, strength=1)
         back = [np.rot90(each, -turn, (1, 2)) for each, turn in zip(eight, (0, 1, 2, 3) * 2, strict=True)]
         back[4:] = [each[:, :, ::-1] for each in back[4:]]
         expected = np.std(back, axis=0)

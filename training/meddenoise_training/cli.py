@@ -240,7 +240,9 @@ def _benchmark(
     tuned: Annotated[Path | None, typer.Option(help="JSON file of `tune-peers`.")] = None,
     split: Annotated[str, typer.Option(help="Of the prepared folder.")] = "test",
     slices: Annotated[int | None, typer.Option(min=1, help="Of each patient, at most; 3 by default.")] = None,
-    strength: Annotated[float, typer.Option(min=0.05, max=1, help="Of our models, in the tables.")] = 1.0,
+    strength: Annotated[
+        float | None, typer.Option(min=0.05, max=1, help="Of our models, in the tables; by default each card's.")
+    ] = None,
     slow_tasks: Annotated[bool, typer.Option("--slow-tasks", help="Filters that take seconds a slice, too.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Few slices and conditions: to look, not to report.")] = False,
     threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,

@@ -70,6 +70,7 @@ def export(run: Path, target: Path, card_text: Path, *, benchmark: Path | None =
         data=origins.data(),
         figures={**_figures(network, prepared, manifest), **measured},
         domain=origins.domain(),
+        default_strength=text.strength.default,
         **text.model_dump(exclude={"strength"}),
     )
     sha256 = save_weights(target, network, card)

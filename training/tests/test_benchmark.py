@@ -184,13 +184,20 @@ def test_a_whole_run_and_a_second_one_that_computes_nothing(prepared, tmp_path, 
     methods = methods_of(weights)
     first = run_benchmark(prepared, out, methods, SMALL, left_out=["X: not here."], report=lambda _: None)
     read = json.loads((out / "benchmark.json").read_text("utf-8"))
-    titles = [row["figure"] for row in read["figures_to_reach"]["tiny"]]
-    assert len([t for t in titles if t.startswith("NPS")]) == 2
+    shifts = {
+        name: next((row["figure"], row["target"]) for row in rows if row["figure"].startswith("NPS"))
+        for name, rows in read["figures_to_reach"].items()
+    }
+    assert shifts == {
+        "tiny": ("NPS mean-frequency shift at strength 0.8", "within 16 %"),
+        "tiny at full strength": ("NPS mean-frequency shift at strength 1", "reported"),
+    }
     assert "Too few regions" in (out / "BENCHMARK.md").read_text("utf-8")
     assert {m["name"] for m in read["methods"]} == {"input", "non-local means", "total variation", "tiny"}
     page = (out / "BENCHMARK.md").read_text("utf-8")
-    for text in ("Figures to reach: tiny", "non-local means", "Left out: X: not here.", "Strength: tiny"):
+    for text in ("Figures to reach: tiny", "Left out: X: not here.", "Strength: tiny"):
         assert text in page
+    assert "| tiny at full strength |" in page
     assert sorted(p.name for p in out.glob("*.png")) == sorted(
         line.split("(")[1].rstrip(")") for line in page.splitlines() if line.startswith("![")
     )

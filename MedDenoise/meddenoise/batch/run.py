@@ -14,7 +14,7 @@ from meddenoise.batch.outcome import Outcome
 from meddenoise.batch.saving import remove_leftovers
 from meddenoise.catalogue import find_model
 from meddenoise.errors import InputError, OutputError
-from meddenoise.processing import Settings, with_named_model
+from meddenoise.processing import Settings, with_choices_made
 from meddenoise.weights import sha256_of
 
 #: Settings that say where and how fast, not what the result is.
@@ -98,7 +98,7 @@ def run_batch(
     :raises OutputError: when another run is at work on the folder, or nothing can be written.
     """
     _check_apart(source, folder)
-    settings = with_named_model(settings)  # here, once: workers of a cluster may differ in their devices
+    settings = with_choices_made(settings)  # here, once: workers of a cluster may differ in their devices
     identity = _identity(source, settings)
     inventory = take_inventory(source)
     try:

@@ -65,7 +65,7 @@ def batch(
     input: _Input,
     output: _Output,
     model: options.Model = DEFAULT_MODEL,
-    strength: options.Strength = 1.0,
+    strength: options.Strength = None,
     quality: options.Quality = "standard",
     device: options.Device = "auto",
     threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="CPU threads, of each worker.")] = None,

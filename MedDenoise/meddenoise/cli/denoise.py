@@ -50,7 +50,7 @@ def denoise(
     input: options.Input,
     output: _Output,
     model: options.Model = DEFAULT_MODEL,
-    strength: options.Strength = 1.0,
+    strength: options.Strength = None,
     quality: options.Quality = "standard",
     mask: _Mask = None,
     outside: Annotated[bool, typer.Option("--outside", help="With --mask: denoise where it is 0 instead.")] = False,

@@ -37,7 +37,13 @@ Model = Annotated[
     ),
 ]
 Strength = Annotated[
-    float, typer.Option(min=0.0, max=1.0, help="How much of the noise found is taken away: 0 none, 1 all of it.")
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="How much of the noise found is taken away: 0 none, 1 all of it; as the model's card has it by default.",
+        show_default=False,
+    ),
 ]
 Quality = Annotated[
     str,

@@ -66,17 +66,20 @@ def input_itself() -> Method:
     return Method("input", "input", "1", lambda noisy, pixel: noisy.image)
 
 
-def weights_method(model: str, *, strength: float, precision: Precision = "auto") -> Method:
+def weights_method(model: str, *, strength: float | None = None, precision: Precision = "auto") -> Method:
     """Return a shipped model or a weights file, applied by the engine.
+
+    :param strength: that the tables show; None: the default of its card.
 
     :raises WeightsError: when it cannot be used.
     """
     chosen = find_model(model)
     denoiser = Denoiser(model, device="cpu", precision=precision)
+    strength = denoiser.card.default_strength if strength is None else strength
     network = load_network(chosen.path, chosen.sha256).network
 
     def denoise(noisy: Noisy, pixel: float) -> Image:
-        return np.asarray(denoiser.denoise(noisy.image[np.newaxis])[0], np.float32)
+        return np.asarray(denoiser.denoise(noisy.image[np.newaxis], strength=1.0)[0], np.float32)
 
     strengths = tuple(sorted({*STRENGTHS, strength}))
     weights = tensors_digest(network)  # not the file's SHA-256: another card changes no result

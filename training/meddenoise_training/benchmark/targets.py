@@ -56,8 +56,11 @@ class Measured:
         return [m.name for m in self.methods if m.group in groups]
 
 
-def figures_to_reach(method: Method, measured: Measured) -> list[Row]:
-    """Return the table for one of our models."""
+def figures_to_reach(method: Method, measured: Measured, *, at_default: bool = True) -> list[Row]:
+    """Return the table for one of our models.
+
+    :param at_default: its strength is the one meant for use, at which noise is to keep its texture.
+    """
     size: Size = (
         "standard" if method.network is not None and parameter_count(method.network) > _STANDARD_FROM else "fast"
     )
@@ -90,7 +93,7 @@ def figures_to_reach(method: Method, measured: Measured) -> list[Row]:
             "{:.0%}",
         ),
         _transfer(method, measured),
-        *_texture(method, measured),
+        _texture(method, measured, at_default=at_default),
         _detectability(method, measured, with_peers=not fast),
         _left_alone(method, measured),
         _pattern(method, measured),
@@ -181,23 +184,16 @@ def _transfer(method: Method, measured: Measured) -> Row:
     )
 
 
-def _texture(method: Method, measured: Measured) -> list[Row]:
-    part = measured.tasks["uniform"].get(method.name, {})
-    rows = []
-    # Shown at its full strength too, where that is another.
-    for strength, target in {1.0: "reported", method.strength: "within 16 %"}.items():
-        found = part.get(strength_name(strength), {}).get("texture")
-        shift = None if found is None or found["shift"] is None else Interval(*found["shift"])
-        rows.append(
-            Row(
-                f"NPS mean-frequency shift at strength {strength:g}",
-                target,
-                "-",
-                "not measured" if shift is None else shown(shift, "{:+.1%}"),
-                None if shift is None else abs(shift.value) <= 0.16 or target == "reported",
-            )
-        )
-    return rows
+def _texture(method: Method, measured: Measured, *, at_default: bool) -> Row:
+    found = measured.tasks["uniform"].get(method.name, {}).get(strength_name(method.strength), {}).get("texture")
+    shift = None if found is None or found["shift"] is None else Interval(*found["shift"])
+    return Row(
+        f"NPS mean-frequency shift at strength {method.strength:g}",
+        "within 16 %" if at_default else "reported",
+        "-",
+        "not measured" if shift is None else shown(shift, "{:+.1%}"),
+        None if shift is None else abs(shift.value) <= 0.16 or not at_default,
+    )
 
 
 def _detectability(method: Method, measured: Measured, *, with_peers: bool) -> Row:
