@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from meddenoise.metrics import ABDOMEN, bias, psnr, rmse
 from meddenoise.noise import add_correlated_noise, add_gaussian_noise
 from meddenoise.phantom import Phantom, numerical_abdomen
 from meddenoise.volume_files import read_volume
+from meddenoise.weights import read_card
 
 NAMES = [model.name for model in shipped_models()]
 
@@ -36,6 +38,15 @@ def patient(ct_data: Path) -> np.ndarray:
 
 def test_the_default_model_is_shipped() -> None:
     assert {default_model("cpu"), default_model("cuda")} <= set(NAMES)
+
+
+def test_the_panel_begins_at_the_default_strength_of_the_cards() -> None:
+    root = Path(__file__).resolve().parents[2] / "MedDenoise"
+    parameters = (root / "MedDenoiseLib" / "parameters.py").read_text("utf-8")
+    found = re.search(r"^    strength: .* = (\d+)$", parameters, re.MULTILINE)
+    assert found
+    assert f"<double>{found[1]}</double>" in (root / "Resources" / "UI" / "MedDenoise.ui").read_text("utf-8")
+    assert {read_card(model.path).default_strength for model in shipped_models()} == {int(found[1]) / 100}
 
 
 def test_a_clean_image_is_left_alone(denoiser: Denoiser, abdomen: Phantom) -> None:

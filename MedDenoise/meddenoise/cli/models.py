@@ -69,6 +69,7 @@ def _default_on(model: Model) -> list[str]:
 def _card_lines(card: ModelCard) -> list[str]:
     return [
         f"version {card.version} of {card.created}, licence {card.licence}: {card.summary}",
+        f"default strength: {card.training.get('default strength', f'{card.default_strength:g}')}",
         *_domain_lines(card),
         *([card.figures["conditions"]] if "conditions" in card.figures else []),
         *(_figure_line(split, row) for split in ("validation", "test") for row in card.figures.get(split, [])),

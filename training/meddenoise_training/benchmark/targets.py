@@ -248,18 +248,21 @@ def _left_alone(method: Method, measured: Measured) -> Row:
 
 
 def _pattern(method: Method, measured: Measured) -> Row:
-    """Return the strongest periodic pattern: 0.1 HU is a hundredth of the noise and cannot be seen."""
+    """Return the strongest periodic pattern: 0.1 HU is a hundredth of the noise and cannot be seen.
+
+    Of each condition the median over patients: a network's strides leave their pattern in every slice, but among
+    hundreds of slices chance shows one in some.
+    """
     texts, fine = [], []
     for source in (measured.patients, measured.truth):
-        values = [
-            v
-            for c in source.conditions(*_ALL_GROUPS, "none")
-            for v in source.by_patient(c, method.name, "pattern").values()
+        by_condition = [
+            list(source.by_patient(c, method.name, "pattern").values()) for c in source.conditions(*_ALL_GROUPS, "none")
         ]
-        texts.append(f"{max(values):.3f} HU" if values else "not measured")
-        fine += [v <= 0.1 for v in values]
+        medians = [float(np.median(values)) for values in by_condition if values]
+        texts.append(f"{max(medians):.3f} HU" if medians else "not measured")
+        fine += [median <= 0.1 for median in medians]
     return Row(
-        "seam or checkerboard: period of 2, 4 or 8 pixels",
+        "seam or checkerboard: period of 2, 4 or 8 pixels, median over patients",
         "none (<= 0.1 HU)",
         texts[0],
         texts[1],
