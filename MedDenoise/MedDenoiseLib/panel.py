@@ -491,7 +491,7 @@ def _automaticTitle() -> str:
     gpu, cpu = (find_model(default_model(device)).title for device in ("cuda", "cpu"))
     if gpu == cpu:
         return _("Automatic: {model}").format(model=cpu)
-    return _("Automatic: {gpu} on a GPU, {cpu} on a CPU").format(gpu=gpu, cpu=cpu)
+    return _("Automatic: {cpu}, on a GPU {gpu}").format(gpu=gpu, cpu=cpu)
 
 
 def _resultText(result: Any) -> str:
