@@ -83,7 +83,7 @@ def _rmse(out: Path, name: str, source: Source, looks: _Looks) -> str | None:
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
-    axes.set_xticks(places, [c.replace(" ", "\n", 2).replace("\n%", " %") for c in conditions], fontsize=8)
+    axes.set_xticks(places, [c.replace(" ", "\n", 3).replace("\n%", " %") for c in conditions], fontsize=8)
     axes.set_ylabel("RMSE in the body, HU (log scale)")
     titles = {
         "patients": "test patients; reference with noise of its own",

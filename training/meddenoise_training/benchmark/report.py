@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from meddenoise.metrics import Interval
 from meddenoise_training.benchmark.conditions import CONDITIONS
 from meddenoise_training.benchmark.evaluation import ceiling_db
+from meddenoise_training.benchmark.full_strength import is_double
 from meddenoise_training.benchmark.images import strength_name
 from meddenoise_training.benchmark.methods import Method
 from meddenoise_training.benchmark.observers import shown
@@ -34,12 +35,11 @@ def write_report(
 ) -> dict[str, Any]:
     """Write the page.
 
-    :param result: as ``benchmark.json`` has it.
+    :param result: as ``benchmark.json`` has it, with models at full strength as methods of their own
+        (:func:`~meddenoise_training.benchmark.full_strength.with_full_strength`); ``methods`` likewise.
     :param pictures: file names beside the page, in order.
     :returns: the tables of the figures to reach, by model.
     """
-    names = {m.name for m in methods}
-    methods, result = _with_full_strength(methods, result)
     measured = Measured(
         Source(result["images"]["patients"], methods),
         Source(result["images"]["truth"], methods),
@@ -48,7 +48,7 @@ def write_report(
         list(methods),
     )
     reached = {
-        m.name: [asdict(row) for row in figures_to_reach(m, measured, at_default=m.name in names)]
+        m.name: [asdict(row) for row in figures_to_reach(m, measured, at_default=not is_double(m.name))]
         for m in methods
         if m.group == "ours"
     }
@@ -61,34 +61,12 @@ def write_report(
         *_noisy_scans(result["noisy_scans"], methods),
         *_flicker(result["flicker"], methods),
         *_tasks(result["tasks"], methods),
-        *_strengths(measured, result["tasks"], [m for m in methods if m.name in names]),
-        *_costs(result["methods"]),
+        *_strengths(measured, result["tasks"], [m for m in methods if not is_double(m.name)]),
+        *_costs([m for m in result["methods"] if not is_double(m["name"])]),
         *_pictures(pictures),
     ]
     write_beside(out / REPORT_NAME, lambda path: path.write_text("\n".join(lines) + "\n", "utf-8"))
     return reached
-
-
-def _with_full_strength(methods: Sequence[Method], result: dict[str, Any]) -> tuple[list[Method], dict[str, Any]]:
-    """Return methods and result with each model of another strength a second time, at full strength.
-
-    Peers are compared with at full strength; the default may keep noise on purpose.
-    """
-    full = {m.name: f"{m.name} at full strength" for m in methods if m.strength != 1.0}
-
-    def doubled(by_method: dict[str, Any]) -> dict[str, Any]:
-        return {**by_method, **{name: by_method[old] for old, name in full.items() if old in by_method}}
-
-    columns = []
-    for m in methods:
-        columns += [m, replace(m, name=full[m.name], strength=1.0)] if m.name in full else [m]
-    return columns, {
-        **result,
-        "images": {s: {c: doubled(by) for c, by in table.items()} for s, table in result["images"].items()},
-        "noisy_scans": doubled(result["noisy_scans"]),
-        "flicker": doubled(result["flicker"]),
-        "tasks": {task: doubled(by) for task, by in result["tasks"].items()},
-    }
 
 
 def _head(result: dict[str, Any]) -> list[str]:

@@ -25,6 +25,7 @@ from meddenoise_training.benchmark.cases import (
 from meddenoise_training.benchmark.conditions import CONDITIONS, QUICK, condition_noise, with_noise
 from meddenoise_training.benchmark.cost import measure_costs
 from meddenoise_training.benchmark.flicker import measure_flicker
+from meddenoise_training.benchmark.full_strength import with_full_strength
 from meddenoise_training.benchmark.grid import write_grids
 from meddenoise_training.benchmark.images import measure_images, measure_noisy_scans
 from meddenoise_training.benchmark.methods import Method
@@ -131,9 +132,10 @@ def run_benchmark(
         "flicker": flicker,
         "tasks": tasks,
     }
-    pictures = write_plots(out, result, methods)
-    pictures += write_grids(out, [truths[0], patients[0]], methods, store, views=plan.views)
-    result["figures_to_reach"] = write_report(out, result, methods, pictures)
+    shown, doubled = with_full_strength(methods, result)
+    pictures = write_plots(out, doubled, shown)
+    pictures += write_grids(out, [truths[0], patients[0]], shown, store, views=plan.views)
+    result["figures_to_reach"] = write_report(out, doubled, shown, pictures)
     text = json.dumps(result, indent=1, allow_nan=False)
     write_beside(out / RESULT_NAME, lambda path: path.write_text(text, "utf-8"))
     return result
