@@ -112,7 +112,7 @@ class Denoiser:
         :raises Cancelled: when ``cancel`` said so; the output is then incomplete.
         :raises OutOfMemoryError: when the device has no room even for a single slice.
         """
-        strength = check_strength(self.card.default_strength if strength is None else strength)
+        strength = check_strength(self.card.strength_or_default(strength))
         volume = checked_volume(volume)
         mask = _checked_mask(mask, volume)
         output = _checked_output(output, volume, volume.dtype, "output")

@@ -144,6 +144,10 @@ class ModelCard:
     domain: TrainingDomain | None = None
     default_strength: float = 1.0
 
+    def strength_or_default(self, strength: float | None) -> float:
+        """Return a strength that was asked for, or the default where none was."""
+        return self.default_strength if strength is None else strength
+
     def to_json(self) -> str:
         """Return the card as JSON text, with the format's number."""
         return json.dumps({"format": CARD_FORMAT, **dataclasses.asdict(self)}, ensure_ascii=False)

@@ -158,10 +158,8 @@ def with_choices_made(settings: Settings) -> Settings:
     :raises WeightsError: when there is no such model, or its card cannot be read.
     """
     model = default_model(settings.device) if settings.model == DEFAULT_MODEL else settings.model
-    strength = settings.strength
-    if strength is None:
-        strength = read_card(find_model(model).path).default_strength
-    return replace(settings, model=model, strength=strength)
+    card = read_card(find_model(model).path)
+    return replace(settings, model=model, strength=card.strength_or_default(settings.strength))
 
 
 def find_source(path: str | Path, series_uid: str | None = None) -> Source:
@@ -228,7 +226,7 @@ def describe(loaded: Loaded, denoiser: Denoiser, settings: Settings) -> Report:
         model=denoiser.card.name,
         model_version=denoiser.card.version,
         sha256=denoiser.sha256,
-        strength=denoiser.card.default_strength if settings.strength is None else settings.strength,
+        strength=denoiser.card.strength_or_default(settings.strength),
         quality=settings.quality,
         mask=None if settings.mask is None else settings.mask.name,
         device=denoiser.device,

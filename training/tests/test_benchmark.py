@@ -28,6 +28,7 @@ from meddenoise_training.benchmark.phantoms import DISC_RADIUS_MM, LESIONS, PIXE
 from meddenoise_training.benchmark.run import Plan, run_benchmark
 from meddenoise_training.benchmark.store import Store
 from meddenoise_training.benchmark.summary import Source
+from meddenoise_training.benchmark.targets import Measured, _pattern
 from meddenoise_training.benchmark.tasks import Effort
 from meddenoise_training.benchmark.tuning_cases import tuning_cases
 from meddenoise_training.cli import main
@@ -332,6 +333,15 @@ def test_the_commands_tune_and_measure(prepared, tmp_path, weights, monkeypatch,
     code, _, error = command("benchmark", prepared, out, "--peers", "gauss")
     assert code == 1
     assert "no peer 'gauss'" in error
+
+
+@pytest.mark.parametrize(("patterns", "reached"), [([0, 0, 0, 1.5], True), ([0.2, 0.2, 0.2, 0.2], False)])
+def test_a_pattern_counts_where_most_slices_have_it(patterns, reached):
+    rows = [{"patient": str(k), "strengths": {"1": {"pattern": value}}} for k, value in enumerate(patterns)]
+    method = Method("net", "ours", "1", lambda noisy, pixel: noisy.image)
+    source = Source({"white 25": {"net": rows}}, [method])
+    row = _pattern(method, Measured(source, Source({}, [method]), {}, {}, [method]))
+    assert row.reached is reached
 
 
 def test_differences_are_paired_by_patient():

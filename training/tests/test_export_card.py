@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from meddenoise.catalogue import shipped_models
 from meddenoise.errors import InputError
 from meddenoise.weights import load_network, read_card, tensors_digest
 from meddenoise_training.benchmark.methods import input_itself, weights_method
 from meddenoise_training.benchmark.run import RESULT_NAME, Plan, run_benchmark
 from meddenoise_training.benchmark.tasks import Effort
-from meddenoise_training.card import read_card_text
+from meddenoise_training.card import DefaultStrength, read_card_text
 from meddenoise_training.checkpoint import read_checkpoint, write_checkpoint
 from meddenoise_training.cleaned_targets import CleanedTargets, clean_targets
 from meddenoise_training.config import load_config
@@ -265,4 +266,11 @@ def test_the_configurations_that_come_with_it_are_right(name):
     assert config.noise.projection_share == 0.5
     text = read_card_text(CONFIGS / f"{name}-card.toml")
     assert text.name == name
+    assert any("not for diagnosis" in limit for limit in text.limits)
+
+
+def test_the_template_of_a_card_claims_no_strength_and_no_shipped_name():
+    text = read_card_text(CONFIGS / "own-card.toml")
+    assert text.name not in [model.name for model in shipped_models()]
+    assert text.strength == DefaultStrength()
     assert any("not for diagnosis" in limit for limit in text.limits)

@@ -75,7 +75,7 @@ def weights_method(model: str, *, strength: float | None = None, precision: Prec
     """
     chosen = find_model(model)
     denoiser = Denoiser(model, device="cpu", precision=precision)
-    strength = denoiser.card.default_strength if strength is None else strength
+    strength = denoiser.card.strength_or_default(strength)
     network = load_network(chosen.path, chosen.sha256).network
 
     def denoise(noisy: Noisy, pixel: float) -> Image:

@@ -40,7 +40,7 @@ class _Looks:
         matplotlib.use("Agg")
         cool = [matplotlib.colormaps["tab20"](k) for k in range(20) if k // 2 not in (1, 3)]  # no orange, no red
         markers = "os^vDPX<>*hp"
-        warm = ["#d62728", "#ff7f0e", "#b2182b", "#f4a582"]
+        warm = ["#d62728", "#ff7f0e", "#6a0f49", "#f4a582"]
         self._by_name: dict[str, dict[str, Any]] = {}
         counts = {"ours": 0, "others": 0}
         for m in methods:
@@ -118,7 +118,7 @@ def _texture(out: Path, parts: dict[str, Any], methods: Sequence[Method], looks:
         xlabel="cycles/pixel",
         ylabel="log10(NPS before / NPS after)",
         title="Noise-reduction profile: flat = texture kept",
-        ylim=(-0.3, 3),
+        ylim=(-0.3, 4),
     )
     return _save(figure, left, out, "nps.png", legend="outside")
 
