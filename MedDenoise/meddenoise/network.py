@@ -22,7 +22,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output, same shape."""
         change: Tensor = self.second(F.relu(self.first(x), inplace=True))
-        return x + change
+        return change.add_(x)  # in place: a new tensor of this size leaves the cache
 
 
 class ResidualAutoencoder(nn.Module):
@@ -65,7 +65,7 @@ class ResidualAutoencoder(nn.Module):
                 skips.append(features)
                 features = self.down[level](features)
         for level in reversed(range(len(self.up))):
-            features = self.decoder[level](self.up[level](features) + skips[level])
+            features = self.decoder[level](self.up[level](features).add_(skips[level]))
         noise = F.pixel_shuffle(self.exit(features), 2)
         return noise[..., :height, :width]
 

@@ -72,9 +72,13 @@ def blend_slice(
     # float32 holds every 16-bit integer; wider types need float64.
     wide: Any = np.float32 if original.dtype.itemsize <= 2 else np.float64
     share = wide(strength) if weights is None else weights.astype(wide) * wide(strength)
-    before = original.astype(wide)
+    before, mixed = original.astype(wide), denoised.astype(wide)
     with np.errstate(invalid="ignore"):  # infinity - infinity, put right below
-        mixed = before + share * (denoised.astype(wide) - before)
+        mixed -= before
+        mixed *= share
+        mixed += before
+    if weights is None and original.dtype.kind != "f" and original.dtype.itemsize <= 4:
+        return rounded_to(original.dtype, mixed)  # nothing infinite, and every integer is held exactly
     unchanged = (denoised == original) | (share == 0)  # covers infinities, too
     mixed[unchanged] = 0  # may be NaN, or beyond the integers that a float holds; put back below
     result = rounded_to(original.dtype, mixed)
