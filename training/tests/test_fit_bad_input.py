@@ -15,7 +15,7 @@ import torch
 
 from meddenoise.errors import InputError, OutputError
 from meddenoise_training.checkpoint import CHECKPOINT_NAME, read_checkpoint, write_checkpoint
-from meddenoise_training.cli import _asked_to_stop
+from meddenoise_training.cli.ending import asked_to_stop
 from meddenoise_training.config import load_config
 from meddenoise_training.fit import fit
 from meddenoise_training.manifest import MANIFEST_NAME
@@ -84,7 +84,7 @@ def test_ctrl_c_during_validation_saves_and_goes_on_bit_for_bit(prepared, tmp_pa
             signal.raise_signal(signal.SIGINT)
         seen.append(line)
 
-    with _asked_to_stop() as asked:
+    with asked_to_stop() as asked:
         part = train(tiny(), prepared, tmp_path / "parts", report=interrupt, stop=lambda: bool(asked))
     assert part.step == 2, "the validation is finished, no step is taken after it"
     resumed = train(tiny(), prepared, tmp_path / "parts")
@@ -101,7 +101,7 @@ class _Interrupting:
 
 
 def test_ctrl_c_while_a_checkpoint_is_written_leaves_it_whole(tmp_path):
-    with _asked_to_stop() as asked:
+    with asked_to_stop() as asked:
         write_checkpoint(tmp_path, {"step": 3, "network": _Interrupting()})
     assert asked == [signal.SIGINT]
     assert read_checkpoint(tmp_path)["step"] == 3

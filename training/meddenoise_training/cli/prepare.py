@@ -1,0 +1,60 @@
+"""``meddenoise-train prepare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meddenoise_training.cli import options
+from meddenoise_training.cli.progress import progress_bar
+from meddenoise_training.cli.reporting import line
+
+
+def prepare(
+    source: Annotated[
+        Path,
+        typer.Argument(help="Folder with train, validation and test, in each CT: DICOM, or NRRD, NIfTI, MetaImage."),
+    ],
+    target: Annotated[Path, typer.Argument(help="New folder for the prepared slices.")],
+    split: Annotated[
+        str | None, typer.Option(help="Percent of the patients, as 80,10,10, where SOURCE has no such folders.")
+    ] = None,
+    sources: Annotated[Path | None, typer.Option(help="TOML file: how the collections are cited.")] = None,
+    slab_mm: Annotated[float, typer.Option(help="Thin training slices are averaged up to this thickness.")] = 7.5,
+    synthetic: Annotated[int, typer.Option(min=0, help="Noise-free synthetic slices to add.")] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="Of the synthetic slices and of --split.")] = 0,
+    workers: options.Workers = None,
+    png: Annotated[Path | None, typer.Option(help="New folder for pictures of all slices, to look at.")] = None,
+    window: Annotated[str, typer.Option(help="Of the pictures: centre/width, HU.")] = "50/400",
+) -> None:
+    """Read CT into HU slices on disk, patients kept to one split; the same command goes on after a stop."""
+    from meddenoise_training.pictures import read_window
+    from meddenoise_training.pool import processors
+    from meddenoise_training.prepare import part_folder, read_shares
+    from meddenoise_training.prepare import prepare as prepare_slices
+
+    shares, grey = read_shares(split) if split is not None else None, read_window(window)
+    try:
+        with progress_bar("Preparing") as progress:
+            manifest = prepare_slices(
+                *(source, target),
+                slab_mm=slab_mm,
+                synthetic=synthetic,
+                split=shares,
+                sources=sources,
+                seed=seed,
+                workers=workers or processors(),
+                png=png,
+                window=grey,
+                report=line,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        line(f"Stopped; what is done is kept in {part_folder(target)}, and the same command goes on from there.")
+        raise typer.Exit(130) from None
+    for name, entries in manifest.splits.items():
+        patients = len({e.patient for e in entries if e.kind != "synthetic"})
+        made = sum(e.kind == "synthetic" for e in entries)
+        line(f"{name}: {len(entries) - made} slices of {patients} patients, {made} synthetic slices")

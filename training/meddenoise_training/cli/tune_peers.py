@@ -1,0 +1,37 @@
+"""``meddenoise-train tune-peers``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meddenoise_training.cli import options
+from meddenoise_training.cli.reporting import line
+
+
+def tune_peers(
+    prepared: options.Prepared,
+    target: Annotated[Path, typer.Argument(help="JSON file for `benchmark --tuned`.")],
+    peers: Annotated[str, typer.Option(help="Classical filters: all, or names with commas between.")] = "all",
+    patients: Annotated[
+        int, typer.Option(min=1, help="Validation patients, at most: the cleanest, a slice of each.")
+    ] = 6,
+    threads: options.Threads = None,
+) -> None:
+    """Find the best parameters of each classical filter on validation slices, for each kind of noise.
+
+    About ten minutes on one processor core; BM3D has nothing to tune.
+    """
+    import torch
+
+    from meddenoise_training.benchmark.tuning_cases import tuning_cases
+    from meddenoise_training.peers import find_peers, tune, use_threads, write_tuned
+
+    options.set_torch_threads(threads)
+    use_threads(torch.get_num_threads())
+    names = None if peers == "all" else [name.strip() for name in peers.split(",")]
+    chosen = find_peers(names, None, line)
+    write_tuned(target, tune(chosen, tuning_cases(prepared, patients), line))
+    line(f"{target}")
