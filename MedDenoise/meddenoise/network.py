@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
@@ -57,7 +59,11 @@ class ResidualAutoencoder(nn.Module):
         if below or right:
             # Reflection is not defined for sizes below the padding; repeating the edge is.
             x = F.pad(x, (0, right, 0, below), mode="replicate")
-        features = self.entrance(F.pixel_unshuffle(x, 2))
+        # Under autocast, too, the input stays in its own type: in bfloat16 air and bone have steps of 4 HU and more,
+        # which the noise would drown in (result against float32: 1.7 HU in air instead of 0.2).
+        with _without_autocast(x.device.type):
+            features = self.entrance(F.pixel_unshuffle(x, 2))
+        features = features.to(_autocast_type(x))
         skips = []
         for level, encode in enumerate(self.encoder):
             features = encode(features)
@@ -73,6 +79,19 @@ class ResidualAutoencoder(nn.Module):
         """Return the denoised middle slice; the subtraction is in the input's own type, float32."""
         middle = x.shape[1] // 2
         return x[:, middle : middle + 1] - self.noise(x).to(x.dtype)
+
+
+def _without_autocast(device_type: str) -> contextlib.AbstractContextManager[Any]:
+    # The torch that Slicer for Intel Macs gets has no autocast on MPS to switch off.
+    return torch.autocast(device_type, enabled=False) if device_type in ("cpu", "cuda") else contextlib.nullcontext()
+
+
+def _autocast_type(x: Tensor) -> torch.dtype:
+    """Return the type in which autocast has convolutions computed now; without it, that of their input."""
+    kind = x.device.type
+    if kind in ("cpu", "cuda") and hasattr(torch, "get_autocast_dtype") and torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return x.dtype
 
 
 def _blocks(width: int, count: int) -> nn.Sequential:
