@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import qt
 import slicer
@@ -12,16 +11,21 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from MedDenoiseLib import compare, export, run, torch_installation, volumes
+from MedDenoiseLib import compare, export, messages, readiness, torch_installation, volumes
 from MedDenoiseLib.logic import MedDenoiseLogic
-from MedDenoiseLib.parameters import Device, MedDenoiseParameterNode
+from MedDenoiseLib.model_choice import ModelChoice
+from MedDenoiseLib.parameters import MedDenoiseParameterNode
+from MedDenoiseLib.run_control import RunControl
+
+if TYPE_CHECKING:
+    from MedDenoiseLib.run import Run
 
 
 class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel: shows the parameter node, starts and cancels runs, says what is going on."""
 
-    #: How often a run is looked at, and how long the strength slider must rest before it takes effect; ms.
-    POLL_INTERVAL, STRENGTH_REST = 50, 60
+    #: How long the strength slider must rest before it takes effect, ms.
+    STRENGTH_REST = 60
 
     def __init__(self, parent: Any = None) -> None:
         VTKObservationMixin.__init__(self)
@@ -29,7 +33,6 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode: MedDenoiseParameterNode | None = None
         self._guiTag: int | None = None
         self._parameterTag: int | None = None
-        self._run: run.Run | None = None
         self._observedInput: Any = None
         self._inputTag: int | None = None
         #: ID of the output that was shown last, and what there is to say about it when nothing else is to be said.
@@ -48,28 +51,18 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = MedDenoiseLogic()
+        self._runControl = RunControl(self.logic, progressed=self._showProgress, finished=self._onRunFinished)
+        self._modelChoice = ModelChoice(self.ui, parameterNode=lambda: self._parameterNode)
 
-        from meddenoise.catalogue import DEFAULT_MODEL, shipped_models
-
-        self.ui.modelComboBox.addItem(_automaticTitle(), DEFAULT_MODEL)
-        self.ui.modelComboBox.setItemData(0, _automaticTitle(), qt.Qt.ToolTipRole)  # a narrow panel cuts it short
-        for model in shipped_models():
-            self.ui.modelComboBox.addItem(model.title, model.name)
-            self.ui.modelComboBox.setItemData(self.ui.modelComboBox.count - 1, model.description, qt.Qt.ToolTipRole)
         self.ui.pythonPathLineEdit.currentPath = torch_installation.otherPython()
         self.ui.progressBar.visible = False
 
-        self._pollTimer = qt.QTimer()
-        self._pollTimer.setInterval(self.POLL_INTERVAL)
-        self._pollTimer.connect("timeout()", self._onPoll)
         self._strengthTimer = qt.QTimer()
         self._strengthTimer.setSingleShot(True)
         self._strengthTimer.setInterval(self.STRENGTH_REST)
         self._strengthTimer.connect("timeout()", self._onStrengthRested)
 
-        self.ui.modelComboBox.connect("currentIndexChanged(int)", self._onModelChosen)
         # Not currentPathChanged: it is silent when a field is emptied.
-        self.ui.weightsPathLineEdit.comboBox().connect("editTextChanged(QString)", self._onWeightsFileChosen)
         self.ui.pythonPathLineEdit.comboBox().connect("editTextChanged(QString)", torch_installation.setOtherPython)
         self.ui.strengthSlider.connect("valueChanged(double)", self._onStrengthMoved)
         self.ui.compareButton.connect("clicked(bool)", self.onCompareButton)
@@ -87,12 +80,8 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """Stop everything; called at exit and before a reload."""
-        self._pollTimer.stop()
         self._strengthTimer.stop()
-        if self._run is not None:
-            self._run.abandon()
-            self._run = None
-        self.logic.close()
+        self._runControl.abandon()
         self._comparison.stop()
         self.setParameterNode(None)
         self._observeInput(None)
@@ -190,7 +179,8 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._observeInput(inputVolume)
             self._note = ""
         sourceID = output.GetNodeReferenceID(volumes.SOURCE) if output is not None else None
-        if self._run is None and sourceID not in (None, inputVolume.GetID() if inputVolume is not None else None):
+        inputID = inputVolume.GetID() if inputVolume is not None else None
+        if self._runControl.run is None and sourceID not in (None, inputID):
             parameters.outputVolume = None  # by which this method is called once more
             self._note = _("'{name}' belongs to another input and is kept; a new volume is made.").format(
                 name=output.GetName()
@@ -202,20 +192,8 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if (output.GetID() if output is not None else None) != self._outputID:
             self._outputID = output.GetID() if output is not None else None
             self._note = ""
-        index = self.ui.modelComboBox.findData(parameters.model)
-        if index >= 0:
-            self.ui.modelComboBox.currentIndex = index
-        if self.ui.weightsPathLineEdit.currentPath.strip() != parameters.weightsFile:
-            self.ui.weightsPathLineEdit.currentPath = parameters.weightsFile
+        self._modelChoice.show(parameters)
         self._showState()
-
-    def _onModelChosen(self, index: int) -> None:
-        if self._parameterNode is not None and index >= 0:
-            self._parameterNode.model = self.ui.modelComboBox.itemData(index)
-
-    def _onWeightsFileChosen(self, path: str) -> None:
-        if self._parameterNode is not None:
-            self._parameterNode.weightsFile = path.strip()
 
     def _followStrength(self, result: Any) -> None:
         """Let the slider show the strength that a result has."""
@@ -224,7 +202,7 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNode.strength = 100 * float(strength)
 
     def _onStrengthMoved(self, value: float) -> None:
-        if self._run is None and self._parameterNode is not None:
+        if self._runControl.run is None and self._parameterNode is not None:
             self._strengthTimer.start()
 
     def _onStrengthRested(self) -> None:
@@ -289,10 +267,10 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onDenoiseButton(self) -> None:
         """Start a run; while one is going on, cancel it."""
-        if self._run is not None:
+        if self._runControl.run is not None:
             self.ui.denoiseButton.enabled = False
             self.ui.statusLabel.text = _("Cancelling...")
-            self._run.cancel()
+            self._runControl.run.cancel()
             return
         self.ui.denoiseButton.enabled = False  # the questions below let events through: no second click
         try:
@@ -312,83 +290,19 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return problem
         if not torch_installation.ensureInstalled():
             return _("Not denoised: PyTorch is needed for it and is not installed yet.")
-        parameters = self._parameterNode
         self._note = ""
-        self._run = self.logic.startRun(
-            parameters.inputVolume,
-            parameters.outputVolume,
-            model=self._model(),
-            strength=parameters.strength / 100,
-            quality="best" if parameters.bestQuality else "standard",
-            uncertaintyVolume=parameters.bestQuality and parameters.makeUncertainty,
-            keepOtherModels=True,
-            device=parameters.device.value,
-        )
-        self._pollTimer.start()
+        self._runControl.start(self._parameterNode)
         return ""
 
-    def _model(self) -> str:
-        """Return the name of the chosen model, auto, or the path of the user's own weights."""
-        return self._parameterNode.weightsFile or self._parameterNode.model
-
-    def _isOfAnotherModel(self) -> bool:
-        """Return whether the output is a result of another model: it is kept, so that the two can be compared."""
-        from meddenoise.catalogue import DEFAULT_MODEL, default_model
-
-        parameters = self._parameterNode
-        models = {self._model()}
-        if models == {DEFAULT_MODEL}:  # which model it is, the child finds out with the device
-            devices = ("cpu", "cuda") if parameters.device is Device.AUTO else (parameters.device.value,)
-            models = {default_model(device) for device in devices}
-        return volumes.isResultOfOtherModel(parameters.outputVolume, parameters.inputVolume, models)
-
-    def _problem(self) -> str:
-        """Return one sentence on why denoising is not possible; empty when it is."""
-        from meddenoise.errors import MedDenoiseError
-
-        parameters = self._parameterNode
-        try:
-            volumes.checkInput(parameters.inputVolume if parameters is not None else None)
-            output = parameters.outputVolume
-            volumes.checkOutput(output, parameters.inputVolume)
-        except MedDenoiseError as error:
-            return str(error)
-        if self.logic.strengthControl.isEdited(output) and not self._isOfAnotherModel():
-            return _("'{name}' has been edited; choose \"Create new volume\" as output.").format(name=output.GetName())
-        if not volumes.mayBeOverwritten(output, parameters.inputVolume):
-            return _(
-                "'{name}' holds something else, which would be overwritten; choose \"Create new volume\" as output."
-            ).format(name=output.GetName())
-        if not parameters.weightsFile and self.ui.modelComboBox.findData(parameters.model) < 0:
-            return _("The model '{name}' is not installed; choose a model, or a weights file under Advanced.").format(
-                name=parameters.model
-            )
-        return ""
-
-    def _onPoll(self) -> None:
-        """Look at the run; an error here must not come again twenty times a second."""
-        try:
-            self._run.poll()
-        except Exception as error:
-            self._run.abandon()
-            self.logic.close()
-            self._run.error = error
-        if self._run.isOver:
-            self._finish()
-        else:
-            self._showProgress()
-
-    def _finish(self) -> None:
+    def _onRunFinished(self, finished: Run) -> None:
         from meddenoise.errors import Cancelled
 
-        self._pollTimer.stop()
-        finished, self._run = self._run, None
         output = slicer.mrmlScene.GetNodeByID(finished.outputID) if finished.outputID else None
         if output is not None and self._parameterNode is not None:
             self._outputID = finished.outputID  # known already: the slider keeps what the user has chosen meanwhile
             self._parameterNode.outputVolume = output
             self._onStrengthRested()
-            self._note = _resultText(finished.result)
+            self._note = messages.result(finished.result)
         elif isinstance(finished.error, Cancelled):
             self._note = _("Cancelled.")
         self._showState()
@@ -409,7 +323,7 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _showState(self) -> None:
         """Enable what is possible and say why the rest is not."""
-        running = self._run is not None
+        running = self._runControl.run is not None
         self.ui.denoiseButton.text = _("&Cancel") if running else _("&Denoise")
         self.ui.progressBar.visible = running
         for widget in (
@@ -437,11 +351,7 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         problem = self._problem()
         self.ui.denoiseButton.enabled = not problem
         output = parameters.outputVolume if parameters is not None else None
-        hint = ""
-        if output is not None and self._isOfAnotherModel():
-            hint = _("'{name}' was made with another model and is kept; a new volume is made.").format(
-                name=output.GetName()
-            )
+        hint = readiness.hint(parameters)
         self.ui.denoiseButton.toolTip = problem or hint or _("Denoise the input volume into the output volume.")
         isResult = parameters is not None and volumes.isResultOf(output, parameters.inputVolume)
         self.ui.compareButton.enabled = isResult
@@ -451,60 +361,20 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.strengthSlider.enabled = not (strengthProblem and self.logic.strengthControl.holds(output))
         self.ui.statusLabel.text = problem or hint or strengthProblem or self._note
 
+    def _problem(self) -> str:
+        return readiness.problem(self._parameterNode, self.logic.strengthControl, self._modelChoice.offers)
+
     def _saveProblem(self) -> str:
         parameters = self._parameterNode
         return self.logic.saveProblem(parameters.outputVolume if parameters is not None else None)
 
     def _showProgress(self) -> None:
-        started = self._run.total > 0
-        self.ui.progressBar.maximum = self._run.total if started else 0  # 0: busy, without a percentage
-        self.ui.progressBar.value = self._run.done
-        if not self.ui.denoiseButton.enabled:
-            return  # being cancelled
-        if not started:
-            self.ui.statusLabel.text = _("Starting...")
-            return
-        percent = 100 * self._run.done // self._run.total
-        if self._run.secondsLeft is None:
-            self.ui.statusLabel.text = _("Denoising: {percent} %").format(percent=percent)
-        else:
-            self.ui.statusLabel.text = _("Denoising: {percent} %, {time} left").format(
-                percent=percent, time=_duration(self._run.secondsLeft)
-            )
+        run = self._runControl.run
+        self.ui.progressBar.maximum = run.total  # 0: busy, without a percentage
+        self.ui.progressBar.value = run.done
+        if self.ui.denoiseButton.enabled:  # else it is being cancelled
+            self.ui.statusLabel.text = messages.progress(run)
 
     def _showError(self, error: Exception) -> None:
-        import traceback
-
-        from meddenoise.errors import MedDenoiseError
-
         self.ui.statusLabel.text = str(error)
-        details = {}
-        if error.__cause__ is not None or not isinstance(error, MedDenoiseError):  # for a report, not for the user
-            details["detailedText"] = "".join(traceback.format_exception(error))
-        slicer.util.errorDisplay(str(error), windowTitle=_("MedDenoise"), **details)
-
-
-def _automaticTitle() -> str:
-    """Return what the panel calls the default model, which differs between GPU and CPU once both are shipped."""
-    from meddenoise.catalogue import default_model, find_model
-
-    gpu, cpu = (find_model(default_model(device)).title for device in ("cuda", "cpu"))
-    if gpu == cpu:
-        return _("Automatic: {model}").format(model=cpu)
-    return _("Automatic: {cpu}, on a GPU {gpu}").format(gpu=gpu, cpu=cpu)
-
-
-def _resultText(result: Any) -> str:
-    """Return what there is to say about a finished run."""
-    done = _("Done in {seconds} s ({model} on {device}).").format(
-        seconds=max(1, round(result.seconds)), model=Path(result.model).stem, device=result.device
-    )
-    return " ".join([done, *result.warnings])
-
-
-def _duration(seconds: float) -> str:
-    """Return a time for people: 40 s, 2 min 10 s."""
-    whole = max(1, round(seconds))
-    if whole < 60:
-        return _("{seconds} s").format(seconds=whole)
-    return _("{minutes} min {seconds} s").format(minutes=whole // 60, seconds=whole % 60)
+        messages.showError(error)

@@ -50,3 +50,8 @@ class MedDenoiseParameterNode:
     makeUncertainty: bool = False
     device: Device = Device.AUTO
     showComparison: bool = True
+
+
+def chosenModel(parameters: MedDenoiseParameterNode) -> str:
+    """Return the name of the chosen model, auto, or the path of the user's own weights."""
+    return parameters.weightsFile or parameters.model

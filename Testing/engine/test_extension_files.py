@@ -159,7 +159,8 @@ def test_every_parameter_of_the_panel_is_a_field(panel: ET.Element) -> None:
 def test_every_widget_the_code_uses_is_in_the_panel(panel: ET.Element) -> None:
     used = {
         node.attr
-        for node in ast.walk(tree_of(MODULE / "MedDenoiseLib" / "panel.py"))
+        for path in SLICER_SIDE
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute) and node.value.attr == "ui"
     }
     assert used
