@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 
 import pytest
 import torch
@@ -64,6 +65,18 @@ def test_interrupted_and_resumed_is_bit_for_bit_uninterrupted(prepared, tmp_path
     for (name, a), (_, b) in zip(tensors_of(whole), tensors_of(resumed), strict=True):
         assert torch.equal(a, b), name
     assert whole.schedule.get_last_lr() == resumed.schedule.get_last_lr()
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler, and there is none")
+def test_compiled_network_learns_what_the_plain_one_learns(prepared, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    changes = {"network__widths": [8, 16], "network__blocks": 1, "fit__steps": 4, "fit__precision": "bf16-mixed"}
+    plain = fit(tiny(**changes), prepared, tmp_path / "plain", report=quiet)
+    compiled = fit(tiny(**changes, fit__compile=True), prepared, tmp_path / "compiled", report=quiet)
+    assert any("_orig_mod" in name for name, _ in compiled.network.named_modules()), "it was not compiled"
+    for (name, a), (_, b) in zip(compiled.plain.state_dict().items(), plain.plain.state_dict().items(), strict=True):
+        assert torch.allclose(a, b, atol=2e-2), name
+    assert read_checkpoint(tmp_path / "compiled")["network"].keys() == plain.plain.state_dict().keys()
 
 
 def test_training_denoises_validation_slices(prepared, tmp_path):
