@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 
 import pytest
 import torch
@@ -23,29 +26,76 @@ SETTINGS = {
 }
 
 
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--no-python"]
+PROGRAM = [sys.executable, "-c", "from meddenoise_training.cli import main; main()"]
+
+
+def torchrun_starts(fit_command: list[str]) -> list[subprocess.Popen[str]]:
+    """Two processes of one machine."""
+    return [started([*TORCHRUN, "--standalone", "--nproc-per-node", "2", *fit_command])]
+
+
+def torchrun_starts_on_two_machines(fit_command: list[str]) -> list[subprocess.Popen[str]]:
+    """One process of each, which find each other at an address, here both on this one."""
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{free_port()}", "--local-addr", "localhost"]
+    return [started([*TORCHRUN, "--nnodes", "2", "--nproc-per-node", "1", *meeting, *fit_command]) for _ in range(2)]
+
+
+def slurm_starts_on_two_machines(fit_command: list[str]) -> list[subprocess.Popen[str]]:
+    """One task of each, as `srun` starts them: it sets these variables and runs the command."""
+    port = free_port(15000, 24999)  # made of the job's number by Fabric
+    job = {"SLURM_JOB_ID": str(port - 15000), "SLURM_JOB_NAME": "job.sh", "SLURM_NODELIST": "localhost,elsewhere"}
+    job |= {"SLURM_NTASKS": "2", "SLURM_NNODES": "2", "SLURM_NTASKS_PER_NODE": "1", "SLURM_LOCALID": "0"}
+    return [
+        started(fit_command, {**job, "SLURM_PROCID": str(number), "SLURM_NODEID": str(number)}) for number in range(2)
+    ]
+
+
+def started(command: list[str], variables: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **(variables or {})}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def free_port(first: int = 0, last: int = 0) -> int:
+    """Return a port that nobody listens at: any, or one of a range."""
+    for port in range(first, last + 1):
+        with socket.socket() as tried, contextlib.suppress(OSError):
+            tried.bind(("localhost", port))
+            return int(tried.getsockname()[1])
+    raise AssertionError("no port is free")
+
+
+@pytest.fixture(scope="module")
+def one_process(prepared, tmp_path_factory):
+    """The run of one process with the whole batch."""
+    run = tmp_path_factory.mktemp("one")
+    fit(load_config(None, SETTINGS), prepared, run, report=lambda _: None)
+    return run
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="gloo of torch for Linux")
-def test_two_processes_give_the_weights_of_one_with_twice_the_batch(prepared, tmp_path):
+@pytest.mark.parametrize("start", [torchrun_starts, torchrun_starts_on_two_machines, slurm_starts_on_two_machines])
+def test_two_processes_give_the_weights_of_one_with_twice_the_batch(prepared, one_process, tmp_path, start):
     """Two of 2 patches and one of 4, equal up to the order in which float32 sums the gradients of patches.
 
     Each step's update is about the learning rate, 2e-3, whatever the gradient: other patches or a missing average of
     gradients change weights by 1e-3; the order of sums changed them by 3e-7.
     """
-    fit(load_config(None, SETTINGS), prepared, tmp_path / "one", report=lambda _: None)
     options = [part for name, value in SETTINGS.items() for part in ("--set", f"{name}={str(value).lower()}")]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
-    program = [sys.executable, "-c", "from meddenoise_training.cli import main; main()"]
-    command = [*torchrun, *program, "fit", str(prepared), str(tmp_path / "two"), "--threads", "1", *options]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("step 6 of 6") == 1, "the first process alone reports"
-    one, two = (read_checkpoint(tmp_path / name) for name in ("one", "two"))
+    processes = start([*PROGRAM, "fit", str(prepared), str(tmp_path / "two"), "--threads", "1", *options])
+    said = [process.communicate(timeout=300) for process in processes]
+    assert not any(process.returncode for process in processes), said
+    output = "".join(stdout for stdout, _ in said)
+    assert output.count("step 6 of 6") == 1, "the first process alone reports"
+    runs = (one_process, tmp_path / "two")
+    one, two = (read_checkpoint(run) for run in runs)
     assert one["step"] == two["step"] == 6
     for part in ("network", "ema"):
         for name, values in one[part].items():
             torch.testing.assert_close(two[part][name], values, rtol=0, atol=1e-5, msg=f"{part} {name}")
     logs = []
-    for name in ("one", "two"):
-        with (tmp_path / name / LOG_NAME).open() as file:
+    for run in runs:
+        with (run / LOG_NAME).open() as file:
             logs.append([[float(row[k]) for k in ("step", "loss", "gradient_norm")] for row in csv.DictReader(file)])
     assert len(logs[0]) == 6
     torch.testing.assert_close(torch.tensor(logs[1]), torch.tensor(logs[0]), rtol=1e-3, atol=0)
