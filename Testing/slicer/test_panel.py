@@ -98,6 +98,14 @@ class Offers(Panel):
         self.assertEqual(self.ui.modelComboBox.currentIndex, 0)
         self.assertTrue(self.ui.modelComboBox.currentText.startswith("Automatic: "))
 
+    def test_model_of_the_list_and_own_weights_go_to_the_parameter_node_and_come_from_it(self) -> None:
+        self.ui.modelComboBox.currentIndex = 1
+        self.assertEqual(self.parameters.model, self.ui.modelComboBox.itemData(1))
+        self.parameters.model = "auto"
+        self.assertEqual(self.ui.modelComboBox.currentIndex, 0)
+        self.parameters.weightsFile = "/some/where.safetensors"
+        self.assertEqual(self.ui.weightsPathLineEdit.currentPath, "/some/where.safetensors")
+
     def test_uncertainty_comes_with_best_quality_only(self) -> None:
         self.choose(noisyArray())
         self.assertFalse(self.ui.bestQualityCheckBox.checked or self.ui.uncertaintyCheckBox.checked)
@@ -405,6 +413,30 @@ class Runs(Panel):
         self.assertIn("/no/such/file.safetensors", self.ui.statusLabel.text)
         self.assertEqual(self.volumes(), ["CT"])
         self.assertTrue(self.ui.denoiseButton.enabled)
+
+    def test_remarks_on_the_input_are_told(self) -> None:
+        array = noisyArray(dtype=np.float32)
+        array[0, 0, 0] = np.nan
+        self.choose(array)
+        self.denoise()
+        self.assertIn("Done in", self.ui.statusLabel.text)
+        self.assertIn("NaN", self.ui.statusLabel.text)
+
+    def test_fault_of_our_own_ends_the_run_and_is_told_once(self) -> None:
+        from MedDenoiseLib import run
+
+        self.choose(noisyArray())
+        fault = RuntimeError("no such thing")
+        with (
+            unittest.mock.patch.object(run.volumes, "deliver", side_effect=fault) as deliver,
+            unittest.mock.patch.object(slicer.util, "errorDisplay") as errorDisplay,
+        ):
+            self.denoise()
+            slicer.app.processEvents()
+        deliver.assert_called_once()
+        errorDisplay.assert_called_once()
+        self.assertEqual(self.ui.statusLabel.text, "no such thing")
+        self.assertEqual(self.denoise().GetName(), "CT denoised")  # and the next run is as good as any
 
     def test_panel_closed_in_the_middle(self) -> None:
         """What a reload and the end of Slicer do first."""
