@@ -6,20 +6,16 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from meddenoise.arrays import Array, checked_volume
-from meddenoise.intensity import PADDING_BELOW_HU, is_padding
+from meddenoise.arrays import checked_volume
 from meddenoise.metrics.noise_power import noise_power
-from meddenoise.trends import detrended
+from meddenoise.tissue_windows import Range, flattest, tissue_windows
 
 #: Side of the windows, pixels: finer steps of frequency than the noise estimate's 9, still inside one organ.
 _SIDE = 24
-_STEP = 12
-_MOST_SLICES = 24
 #: Mean HU of windows in soft tissue without lung and bone.
-_TISSUE = (-200.0, 300.0)
-#: Of the windows over tissue so many count, those with the lowest SD: edges and vessels only ever add to it.
+_TISSUE: Range = (-200.0, 300.0)
+#: Of a slice's windows over tissue so many count, the flattest.
 _SHARE = 0.05
 _FEWEST = 12
 
@@ -35,29 +31,9 @@ def noise_mean_frequency(volume: Any) -> float | None:
     :returns: None where fewer than 12 windows of 24 x 24 pixels lie in soft tissue, or there is nothing but a trend.
     :raises InputError: for what is not a volume.
     """
-    volume = checked_volume(volume)
-    kept: list[npt.NDArray[np.float64]] = []
-    for k in np.unique(np.linspace(0, len(volume) - 1, _MOST_SLICES).round().astype(int)):
-        windows = _tissue_windows(volume[k])
-        if len(windows):
-            sds = windows.std(axis=(1, 2))
-            count = max(1, round(_SHARE * len(windows)))
-            kept.append(windows[np.argsort(sds)[:count]])
-    flattest = np.concatenate(kept) if kept else np.empty((0, _SIDE, _SIDE))
-    if len(flattest) < _FEWEST:
+    by_slice = tissue_windows(checked_volume(volume), _SIDE, _TISSUE)
+    kept = np.concatenate([windows[flattest(windows, _SHARE)] for windows in by_slice])
+    if len(kept) < _FEWEST:
         return None
-    frequency = noise_power(flattest, (1.0, 1.0)).mean_frequency  # pixels of 1 mm: cycles/pixel
+    frequency = noise_power(kept, (1.0, 1.0)).mean_frequency  # pixels of 1 mm: cycles/pixel
     return frequency if math.isfinite(frequency) else None
-
-
-def _tissue_windows(slice_hu: Array) -> npt.NDArray[np.float64]:
-    """Return the windows (n, side, side) over soft tissue of one slice, a second-order trend taken away, HU."""
-    if min(slice_hu.shape) < _SIDE:
-        return np.empty((0, _SIDE, _SIDE))
-    hu = np.where(is_padding(slice_hu), PADDING_BELOW_HU - 1, slice_hu).astype(np.float64)
-    view = np.lib.stride_tricks.sliding_window_view(hu, (_SIDE, _SIDE))[::_STEP, ::_STEP].reshape(-1, _SIDE * _SIDE)
-    means = view.mean(axis=1)
-    windows = view[(means >= _TISSUE[0]) & (means <= _TISSUE[1]) & (view.min(axis=1) >= PADDING_BELOW_HU)]
-    if len(windows) == 0:
-        return np.empty((0, _SIDE, _SIDE))
-    return detrended(np.asarray(windows).reshape(-1, _SIDE, _SIDE))

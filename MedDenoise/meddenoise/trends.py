@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,3 +23,13 @@ def detrended(windows: Floats) -> Floats:
     flat = windows.reshape(len(windows), -1)
     basis = trend_basis(*windows.shape[1:])
     return np.asarray(flat - (flat @ basis) @ basis.T).reshape(windows.shape)
+
+
+def variance_about_trend(windows: npt.NDArray[Any]) -> Floats:
+    """Return the variance of windows (n, j, i) about the polynomial that fits each best, unbiased for white noise."""
+    basis = trend_basis(*windows.shape[1:]).astype(windows.dtype)
+    pixels, parameters = basis.shape
+    flat = windows.reshape(len(windows), pixels)
+    flat = flat - flat.mean(axis=1, keepdims=True)  # or single precision would not suffice
+    left = np.einsum("ij,ij->i", flat, flat) - np.square(flat @ basis).sum(axis=1)
+    return np.asarray(np.maximum(left.astype(np.float64), 0) / (pixels - parameters))

@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter, median_filter, uniform_filter
 from meddenoise import read_volume
 from meddenoise.errors import InputError, OutputError
 from meddenoise.metrics import NoisePower, noise_power, regions_inside
+from meddenoise.tissue_windows import flattest
 from meddenoise.volume_files import Volume
 from meddenoise_training.noise.correlated import SHARP, SMOOTH, STREAKED, Kernel, alike, correlated_noise
 from meddenoise_training.noise.gaussian import gaussian_noise
@@ -141,7 +142,7 @@ def _measured(volume: Volume, reference: Volume | None) -> tuple[Floats, Texture
     regions = regions_inside(source, soft, side)
     keep = np.arange(len(regions))
     if reference is None and len(regions):
-        keep = np.argsort(_detrended_sd(regions))[: max(FEWEST_REGIONS, round(FLATTEST_SHARE * len(regions)))]
+        keep = flattest(regions, FLATTEST_SHARE, FEWEST_REGIONS)
     if len(keep) < FEWEST_REGIONS:
         raise InputError(
             f"Only {len(keep)} regions of {side} x {side} pixels lie in soft tissue; give a scan of the abdomen."
@@ -170,10 +171,6 @@ def _texture(
     local = np.where(share > 0.5, np.sqrt(np.maximum(square - mean**2, 0)), np.nan)
     power = noise_power(regions, (float(volume.spacing[1]), float(volume.spacing[0])))
     return Texture(name, np.where(where > 0, field, np.nan), local, power)
-
-
-def _detrended_sd(regions: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    return np.array([math.sqrt(noise_power(region[np.newaxis], (1.0, 1.0)).variance) for region in regions])
 
 
 def _models(anatomy: Floats, pixel: float, sd: float, seed: int) -> dict[str, Callable[[], Floats]]:
