@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +34,18 @@ BFLOAT16_PSNR_DB = 60.0
 GPU_BATCH = 8
 
 
+@dataclass(frozen=True)
+class _Job:
+    """One volume to denoise, checked; see :meth:`Denoiser.denoise`."""
+
+    volume: Array
+    strength: float
+    mask: Array | None
+    quality: Quality
+    spread: Array | None
+    output: Array
+
+
 class Denoiser:
     """A model on a device, ready to denoise volumes.
 
@@ -41,6 +55,9 @@ class Denoiser:
     :param threads: CPU threads for torch in this process; None leaves torch's own choice.
     :param precision: of the network's noise estimate: ``float32``, ``bfloat16``, or ``auto``: bfloat16 where the
         device computes it natively and it stays within 60 dB of float32 on a test slice. The subtraction is in float32.
+    :param slices_at_once: on a CPU, the most slices denoised at a time, each by a share of the threads. That takes more
+        working memory and denoises more slices in all: threads that share a slice wait for each other, the more so
+        where something else wants a core.
     :raises WeightsError: when the weights are missing, damaged or foreign.
     :raises DeviceError: when the device is not there.
     :raises MissingPackageError: without torch or safetensors.
@@ -53,6 +70,7 @@ class Denoiser:
         device: str = "auto",
         threads: int | None = None,
         precision: Precision = "auto",
+        slices_at_once: int = 1,
     ) -> None:
         torch = import_torch()
         self.device = choose_device(device)
@@ -66,6 +84,7 @@ class Denoiser:
         self.sha256 = loaded.sha256
         self._network = loaded.network.to(device=self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._batch = 1 if self.device == "cpu" else GPU_BATCH
+        self._lanes = min(slices_at_once, torch.get_num_threads()) if self.device == "cpu" else 1
         self.precision = precision
         if precision == "auto":
             self.precision = "bfloat16" if has_fast_bfloat16(self.device) and self._bfloat16_is_close() else "float32"
@@ -117,28 +136,13 @@ class Denoiser:
         mask = _checked_mask(mask, volume)
         output = _checked_output(output, volume, volume.dtype, "output")
         spread = _checked_spread(spread, volume, quality)
-        not_finite = 0
-        first = 0
-        while first < len(volume):
-            if cancel is not None and cancel():
-                raise Cancelled("Denoising was cancelled.")
-            last = min(first + self._batch, len(volume))
-            if mask is None or mask[first:last].any():
-                found = self._noise_or_smaller_batch(volume, first, last, quality)
-            else:
-                found = (np.zeros((last - first, *volume.shape[1:]), np.float32),) * 2
-            if found is None:
-                continue
-            for k, noise, sd in zip(range(first, last), *found, strict=True):
-                weights = None if mask is None else feathered(mask[k] != 0)
-                output[k] = blend_slice(volume[k], _subtract(volume[k], noise), strength, weights)
-                if spread is not None:
-                    share = np.float32(strength) if weights is None else np.float32(strength) * weights
-                    spread[k] = np.where(kept_as_is(volume[k]), 0, sd * share)
-            not_finite += sum(_not_finite(volume[k]) for k in range(first, last))
-            first = last
+        job = _Job(volume, strength, mask, quality, spread, output)
+        done = not_finite = 0
+        for last in self._batches_done(job, cancel):
+            not_finite += sum(_not_finite(volume[k]) for k in range(done, last))
+            done = last
             if progress is not None:
-                progress(last, len(volume))
+                progress(done, len(volume))
         if not_finite:
             remark(f"The volume has {not_finite} voxels that are NaN or infinite; they were left as they are.")
         return output
@@ -166,6 +170,40 @@ class Denoiser:
         for key in image.GetMetaDataKeys():
             result.SetMetaData(key, image.GetMetaData(key))
         return result
+
+    def _batches_done(self, job: _Job, cancel: Callable[[], bool] | None) -> Iterator[int]:
+        """Denoise batch after batch, or several slices at a time; give, each time, how many slices are done."""
+        count = len(job.volume)
+        if self._lanes > 1:
+            with _lanes(self._lanes) as pool:
+                for done, future in enumerate([pool.submit(self._denoise_slices, job, k, k + 1) for k in range(count)]):
+                    _stop_if(cancel)
+                    future.result()
+                    yield done + 1
+            return
+        done = 0
+        while done < count:
+            _stop_if(cancel)
+            last = min(done + self._batch, count)
+            if self._denoise_slices(job, done, last):
+                yield (done := last)
+
+    def _denoise_slices(self, job: _Job, first: int, last: int) -> bool:
+        """Denoise slices ``first`` to ``last`` (exclusive); False after the batch was halved, see below."""
+        volume, mask = job.volume, job.mask
+        if mask is None or mask[first:last].any():
+            found = self._noise_or_smaller_batch(volume, first, last, job.quality)
+        else:
+            found = (np.zeros((last - first, *volume.shape[1:]), np.float32),) * 2
+        if found is None:
+            return False
+        for k, noise, sd in zip(range(first, last), *found, strict=True):
+            weights = None if mask is None else feathered(mask[k] != 0)
+            job.output[k] = blend_slice(volume[k], _subtract(volume[k], noise), job.strength, weights)
+            if job.spread is not None:
+                share = np.float32(job.strength) if weights is None else np.float32(job.strength) * weights
+                job.spread[k] = np.where(kept_as_is(volume[k]), 0, sd * share)
+        return True
 
     def _noise_or_smaller_batch(
         self, volume: Array, first: int, last: int, quality: Quality
@@ -233,6 +271,24 @@ class Denoiser:
         x = self._network_input(volume, 0, 1)
         exact, near = (volume - self._noise(x, precision) for precision in ("float32", "bfloat16"))
         return psnr(exact, near, ABDOMEN) >= BFLOAT16_PSNR_DB
+
+
+@contextlib.contextmanager
+def _lanes(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Give Python threads that share out torch's threads among them; what they have not begun at the end is dropped."""
+    torch = import_torch()
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(max(1, threads // count),)) as pool:
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads)  # theirs is also that of threads to come
+
+
+def _stop_if(cancel: Callable[[], bool] | None) -> None:
+    if cancel is not None and cancel():
+        raise Cancelled("Denoising was cancelled.")
 
 
 def _subtract(original: Array, noise: npt.NDArray[np.float32]) -> Array:

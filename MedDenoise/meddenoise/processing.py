@@ -210,11 +210,17 @@ def load(source: Source, settings: Settings) -> Loaded:
     return Loaded(source, volume, mask, noise, findings, tuple(said), time.monotonic() - started)
 
 
-def make_denoiser(settings: Settings) -> Denoiser:
+def make_denoiser(settings: Settings, *, slices_at_once: int = 1) -> Denoiser:
     """Load the model of the settings; one denoiser serves any number of inputs, one after the other."""
     from meddenoise.denoiser import Denoiser
 
-    return Denoiser(settings.model, device=settings.device, threads=settings.threads, precision=settings.precision)
+    return Denoiser(
+        settings.model,
+        device=settings.device,
+        threads=settings.threads,
+        precision=settings.precision,
+        slices_at_once=slices_at_once,
+    )
 
 
 def describe(loaded: Loaded, denoiser: Denoiser, settings: Settings) -> Report:

@@ -6,8 +6,10 @@ import dataclasses
 import errno
 import subprocess
 import sys
+import threading
 import tracemalloc
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ import SimpleITK as sitk  # noqa: N813 - as everybody calls it
 
 from meddenoise.denoiser import BFLOAT16_PSNR_DB, Denoiser
 from meddenoise.devices import available_devices, has_fast_bfloat16
-from meddenoise.errors import Cancelled, DeviceError, InputError, InputWarning, is_out_of_memory
+from meddenoise.errors import Cancelled, DeviceError, InputError, InputWarning, OutOfMemoryError, is_out_of_memory
 from meddenoise.metrics import ABDOMEN, psnr
 from meddenoise.model_card import Architecture, ModelCard
 from meddenoise.network import seeded_network
@@ -219,6 +221,61 @@ def test_cancel_ends_the_run(denoiser: Denoiser) -> None:
     with pytest.raises(Cancelled):
         denoiser.denoise(volume_of(), progress=lambda k, _: done.append(k), cancel=lambda: len(done) == 2)
     assert done == [1, 2]
+
+
+@pytest.fixture
+def at_once(tiny_weights: Path) -> Iterator[Denoiser]:
+    """Give a denoiser of two slices at a time."""
+    import torch
+
+    threads = torch.get_num_threads()
+    yield Denoiser(tiny_weights, device="cpu", precision="float32", threads=2, slices_at_once=8)
+    torch.set_num_threads(threads)
+
+
+def test_two_slices_at_once_share_out_the_threads(at_once: Denoiser) -> None:
+    import torch
+
+    both = threading.Barrier(2, timeout=30)
+    threads: list[int] = []
+
+    def meet(module: torch.nn.Module, inputs: object) -> None:
+        threads.append(torch.get_num_threads())
+        both.wait()  # breaks when a second slice does not come
+
+    with at_once._network.entrance.register_forward_pre_hook(meet):
+        at_once.denoise(volume_of(shape=(4, 24, 20)))
+    assert threads == [1] * 4
+    assert torch.get_num_threads() == 2
+
+
+def test_slices_at_once_change_nothing(at_once: Denoiser, denoiser: Denoiser) -> None:
+    volume = volume_of("float32", (7, 24, 20))
+    volume[2, 3, 4] = np.nan
+    mask = np.zeros(volume.shape, bool)
+    mask[3:, 4:12] = True
+    seen: list[tuple[int, int]] = []
+    with pytest.warns(InputWarning, match="1 voxels"):
+        together = at_once.denoise(volume, mask=mask, progress=lambda done, total: seen.append((done, total)))
+    with pytest.warns(InputWarning, match="1 voxels"):
+        np.testing.assert_array_equal(together, denoiser.denoise(volume, mask=mask))
+    assert seen == [(done, 7) for done in range(1, 8)]
+
+
+def test_slices_at_once_are_cancelled_and_fail_as_one(at_once: Denoiser) -> None:
+    done: list[int] = []
+    volume = volume_of(shape=(200, 24, 20))
+    output = np.zeros_like(volume)
+    with pytest.raises(Cancelled):
+        at_once.denoise(volume, output=output, progress=lambda k, _: done.append(k), cancel=lambda: len(done) == 2)
+    assert done == [1, 2]
+    assert not output[-1].any()
+
+    def fail(module: object, inputs: object) -> None:
+        raise MemoryError
+
+    with at_once._network.entrance.register_forward_pre_hook(fail), pytest.raises(OutOfMemoryError):
+        at_once.denoise(volume)
 
 
 def test_output_given_is_filled(denoiser: Denoiser) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 #: Series in memory at any time, whatever their size: one being read, one being denoised, one being written.
 IN_MEMORY = 3
+#: On a CPU. Threads that share a slice all wait while reading or writing has the core of one; threads with slices of
+#: their own do not. More cores than these share each slice, which takes some 100 MB of working memory.
+SLICES_AT_ONCE = 8
 
 
 @dataclass
@@ -53,7 +56,7 @@ def run_here(work: Work) -> None:
     :raises DiskFullError: when nothing more can be written; what was finished is safe.
     :raises MedDenoiseError: when the model cannot be loaded.
     """
-    denoiser = make_denoiser(work.settings)
+    denoiser = make_denoiser(work.settings, slices_at_once=SLICES_AT_ONCE)
     flow = _Flow(work)
     reader = threading.Thread(target=_read, args=(flow,), name="meddenoise-reader", daemon=True)
     writer = threading.Thread(target=_write, args=(flow,), name="meddenoise-writer")
