@@ -58,7 +58,8 @@ class RealCluster:
 
     def _start(self, program: str, *options: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", f"distributed.cli.dask_{program}", "--scheduler-file", str(self.file)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        # as Dask's nanny, which these workers do without, sets it
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_TRIM_THRESHOLD_": "65536"}
         return subprocess.Popen([*command, *options], env=environment, stderr=subprocess.DEVNULL)
 
     def wait_for_workers(self) -> None:
@@ -161,3 +162,23 @@ def test_a_scheduler_that_is_not_there_is_said(
 )
 def test_workers_share_the_gpus_out(worker: str, count: int, gpu: str):
     assert gpu_of(worker, count) == gpu
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="malloc of glibc")
+def test_workers_keep_the_memory_they_free(small_archive: Path, settings: Settings, cluster: RealCluster):
+    """As Dask starts workers, each new array would fetch its pages from the system again."""
+    import distributed
+
+    def page_faults() -> int:
+        import resource
+
+        for _ in range(2):
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            for _ in range(20):
+                np.ones(1 << 17)  # 1 MB, 256 pages
+        return int(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+    with distributed.Client(scheduler_file=str(cluster.file)) as client:
+        assert min(client.run(page_faults).values()) > 20 * 200
+        batch(small_archive, settings, Cluster(scheduler=str(cluster.file)))
+        assert min(client.run(page_faults).values()) < 256
