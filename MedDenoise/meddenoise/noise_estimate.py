@@ -30,8 +30,8 @@ _EDGES = np.arange(math.log(0.1), math.log(3000.0), _BIN)
 #: SD of the smoothing of that histogram in which peaks are sought: about the spread (8 %) of a window's SD by chance.
 #: With less, chance peaks pass for a second level of noise.
 _SMOOTHING_FOR_PEAKS = 0.1
-#: The lowest peak this high, relative to the highest one, is noise; peaks above it are anatomy, the highest ones, too,
-#: where little noise is left: an abdomen denoised at full strength has its edges' at 25 HU and some, half as high, below 3.
+#: The lowest peak this high, relative to the highest one, is noise; peaks above it are anatomy. So is the highest one
+#: where little noise is left: an abdomen denoised at full strength has its edges' at 25 HU, and lower ones below 3 HU.
 _PEAK_COUNTS_FROM = 0.3
 #: SD of the smoothing in which the level is read at that peak: with more, anatomy from above reaches it.
 _SMOOTHING = 0.05
@@ -129,8 +129,7 @@ def _read(counts: Floats, roughness: Floats) -> tuple[float, float]:
 def _corrections() -> tuple[Floats, Floats]:
     """Return, for kernels from smooth to sharp, the roughness read over the square of the SD read, and SD over that SD.
 
-    White noise is as rough as a kernel of 0.39, but loses more: nothing sharper than about 0.3 gets less than the mean
-    of the two, which is right within 0.6 % for both.
+    White noise is as rough as the sharpest and loses 1 % more, which is not given back.
     """
     frequency = np.fft.fftfreq(_LAGS)
     radial = np.hypot(frequency[:, np.newaxis], frequency)
@@ -139,9 +138,7 @@ def _corrections() -> tuple[Floats, Floats]:
         autocorrelation = np.fft.ifft2(kernel_nps(radial, mean_frequency)).real
         table.append(_read_of(autocorrelation / autocorrelation[0, 0]))
     roughness, factor = np.array(table).T
-    white = np.zeros((_LAGS, _LAGS))
-    white[0, 0] = 1
-    return roughness, np.maximum(factor, (factor.min() + _read_of(white)[1]) / 2)
+    return roughness, factor
 
 
 def _read_of(autocorrelation: Floats) -> tuple[float, float]:

@@ -121,6 +121,14 @@ def test_the_texture_of_noise_is_measured(frequency: float) -> None:
     assert noise_mean_frequency(np.full((2, 20, 20), 50.0)) is None
 
 
+@pytest.mark.parametrize(("frequency", "read"), [(0.2, 0.17), (0.32, 0.25)])
+def test_the_texture_of_noise_is_measured_among_anatomy(frequency: float, read: float) -> None:
+    """It reads lower there, since anatomy is coarse; of windows that are not the flattest 0.06 and 0.11."""
+    abdomen = numerical_abdomen(slices=2, size=512, seed=4).hu
+    noisy = add_correlated_noise(abdomen, 20, seed=1, mean_frequency=frequency)
+    assert noise_mean_frequency(noisy) == pytest.approx(read, abs=0.02)
+
+
 def test_real_scans_pass_and_a_sharp_kernel_is_told(ct_data: Path) -> None:
     from meddenoise.processing import Settings, find_source, load
 
