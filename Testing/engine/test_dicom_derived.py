@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from meddenoise.arrays import rounded_to
 from meddenoise.dicom import Derivation, Series, find_series, read_series, write_derived_series
 from meddenoise.dicom.pixels import read_image, stored_values
 from meddenoise.errors import InputError, InputWarning, OutputError
@@ -297,6 +298,22 @@ def test_strength_0_gives_the_stored_values_to_the_bit(
     assert slope.strip() in result.read_bytes()
     assert b"-01.024000E+03" in result.read_bytes()
     assert (after.SmallestImagePixelValue, after.LargestImagePixelValue) == (values.min(), values.max())
+
+
+@pytest.mark.parametrize(
+    ("slope", "read_as"),
+    [
+        ("0.7", np.int16),  # parts of HU, rounded
+        ("1", np.int16),  # above 32767 HU, clipped
+        ("1.0002441", np.float16),  # steps of 1 HU and more from 1024 HU
+    ],
+)
+def test_what_is_unchanged_in_a_narrower_type_is_the_source_to_the_bit(tmp_path: Path, slope: str, read_as: type):
+    values = np.random.default_rng(0).integers(0, 65536 if slope == "1" else 4096, (ROWS, COLUMNS)).astype(np.uint16)
+    write(ct_slice(stored=values, RescaleSlope=slope), tmp_path / "in" / "0.dcm")
+    narrower = rounded_to if read_as is np.int16 else lambda dtype, hu: hu.astype(dtype)
+    (result,) = derive(tmp_path / "in", tmp_path / "out", lambda hu: narrower(np.dtype(read_as), hu))
+    np.testing.assert_array_equal(stored(result), values)
 
 
 def test_padding_whose_tag_is_read_unsigned(tmp_path: Path):

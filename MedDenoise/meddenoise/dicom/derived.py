@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import numpy as np
 from meddenoise.arrays import Array
 from meddenoise.dicom.compression import TRANSFER_SYNTAXES, Compression, compressed_pixel_data, import_gdcm
 from meddenoise.dicom.geometry import ordered_slices
-from meddenoise.dicom.headers import Derivation, make_derived
+from meddenoise.dicom.headers import Derivation, make_derived, remember_loss
 from meddenoise.dicom.pixels import read_image, rescale_of, stored_values
-from meddenoise.dicom.series import CT_IMAGE_STORAGE, Series, Slice, import_pydicom, quiet_pydicom, read_dataset
+from meddenoise.dicom.series import CT_IMAGE_STORAGE, Series, Slice, import_pydicom, quiet_pydicom
 from meddenoise.dicom.storage import BITS_ALLOCATED, Storage, storage_for, to_stored
 from meddenoise.errors import InputError, OutputError
 from meddenoise.remarks import remark
@@ -37,8 +38,6 @@ _EXTREMES = (
     "SmallestPixelValueInSeries",
     "LargestPixelValueInSeries",
 )
-_STORAGE_HEADER = ["RescaleSlope", "RescaleIntercept", "RescaleType", "BitsStored", "PixelRepresentation"]
-_STORAGE_HEADER += ["SOPClassUID", "BurnedInAnnotation"]
 
 
 def check_derived_folder(folder: str | Path, series: Series, *, overwrite: bool = False) -> Path:
@@ -99,8 +98,11 @@ def write_derived_series(
         import_gdcm()
     slices = ordered_slices(series)
     _check_fits(hu, slices)
-    headers = [_storage_header(item.path) for item in slices]
-    storages = storage_for([_storage_of(header, item.path) for header, item in zip(headers, slices, strict=True)], hu)
+    with quiet_pydicom():
+        headers = [_header_of(item.path) for item in slices]
+        storages = storage_for(
+            [_storage_of(header, item.path) for header, item in zip(headers, slices, strict=True)], hu
+        )
     if any(header.get("BurnedInAnnotation") == "YES" for header in headers):
         remark("The images have text burnt into them (BurnedInAnnotation), maybe names; denoising leaves it there.")
     created = (created or datetime.now(timezone.utc)).astimezone()
@@ -112,10 +114,9 @@ def write_derived_series(
     names = [f"{k:0{max(4, len(str(len(slices))))}}{_SUFFIX}" for k in range(1, len(slices) + 1)]
     place = folder.resolve()
     with scratch_folder_beside(place) as scratch:
-        for k, (item, storage, name) in enumerate(zip(slices, storages, names, strict=True)):
-            with quiet_pydicom():
-                dataset = read_image(item.path)
-                pixels = to_stored(hu[k], stored_values(dataset, item.path), storage)
+        with quiet_pydicom():
+            for k, (item, dataset, storage, name) in enumerate(zip(slices, headers, storages, names, strict=True)):
+                pixels = to_stored(hu[k], partial(_stored_in, item.path), storage)
                 dataset.SOPInstanceUID = item.sop_uid
                 _decode_what_is_not_explicit(dataset)
                 make_derived(dataset, references[max(0, k - reach) : k + reach + 1], derivation, created)
@@ -124,6 +125,7 @@ def write_derived_series(
                     _write(dataset, scratch / name, compression)
                 except OSError as error:
                     raise _not_written(folder, error) from error
+                del dataset[_tag("PixelData")]
         _move_into_place(scratch, place)
     return [folder / name for name in names]
 
@@ -165,12 +167,22 @@ def _check_fits(hu: Array, slices: list[Slice]) -> None:
         raise InputError("Several slices of the series have the same SOPInstanceUID; write the result as NRRD.")
 
 
-def _storage_header(path: Path) -> Any:
-    try:
-        with quiet_pydicom():
-            return read_dataset(path, stop_before_pixels=True, specific_tags=_STORAGE_HEADER)
-    except Exception as error:  # damaged or gone
-        raise InputError(f"{path} cannot be read; it is damaged or incomplete.") from error
+def _header_of(path: Path) -> Any:
+    """Read a source without its pixels, which seldom are needed; that they are there is seen all the same.
+
+    :raises InputError: when it is damaged, gone, or no grey-scale image.
+    """
+    dataset = read_image(path)
+    size = int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
+    if len(dataset.PixelData) < size and not dataset.file_meta.TransferSyntaxUID.is_compressed:
+        stored_values(dataset, path)  # says in which way it is damaged
+    remember_loss(dataset)
+    del dataset.PixelData
+    return dataset
+
+
+def _stored_in(path: Path) -> Array:
+    return stored_values(read_image(path), path)
 
 
 def _storage_of(header: Any, path: Path) -> Storage:

@@ -106,13 +106,14 @@ class Derivation:
 
 
 def make_derived(dataset: Any, sources: Sequence[tuple[str, str]], derivation: Derivation, created: datetime) -> None:
-    """Turn the header of a source slice into that of the slice derived from it, in place; pixels are not touched.
+    """Turn the header of a source slice into that of the slice derived from it, in place; pixels are not looked at.
+
+    What they tell (:func:`remember_loss`) must be in it already.
 
     :param sources: SOP class and instance UIDs of every slice that was looked at.
     :param created: with a time zone.
     """
     series_uid = str(dataset.get("SeriesInstanceUID") or dataset.SOPInstanceUID)
-    _remember_loss(dataset)
     _remove_stale(dataset)
     _fill_empty(dataset, series_uid)
     created = _in_zone_of(dataset, created)
@@ -127,8 +128,8 @@ def make_derived(dataset: Any, sources: Sequence[tuple[str, str]], derivation: D
         setattr(dataset, f"{kind}Time", created.strftime("%H%M%S"))
 
 
-def _remember_loss(dataset: Any) -> None:
-    """Say of a source that is compressed with loss that it is, where its header does not."""
+def remember_loss(dataset: Any) -> None:
+    """Say of a source that is compressed with loss that it is, where its header does not; takes its pixel data."""
     method = _LOSSY_METHODS.get(str(dataset.file_meta.TransferSyntaxUID))
     if method is None or str(dataset.get("LossyImageCompression") or "") == "01":
         return

@@ -30,7 +30,7 @@ def read_hu(path: Path) -> HU:
     with quiet_pydicom():
         dataset = read_image(path)
         slope, intercept = rescale_of(dataset, path)
-        return in_smallest_exact_type(stored_values(dataset, path).astype(np.float64) * slope + intercept)
+        return hu_of(stored_values(dataset, path), slope, intercept)
 
 
 def read_frames(path: Path) -> list[HU]:
@@ -41,7 +41,7 @@ def read_frames(path: Path) -> list[HU]:
         stored = stored_values(dataset, path)
         stored = stored.reshape(len(headers), *stored.shape[-2:])
         return [
-            in_smallest_exact_type(values.astype(np.float64) * slope + intercept)
+            hu_of(values, slope, intercept)
             for values, (slope, intercept) in zip(stored, (rescale_of(frame, path) for frame in headers), strict=True)
         ]
 
@@ -63,6 +63,16 @@ def read_image(path: Path) -> Any:
     if int(dataset.get("SamplesPerPixel") or 1) != 1 or not kind.startswith("MONOCHROME"):
         raise InputError(f"{path} is a colour image, not a CT.")
     return dataset
+
+
+def hu_of(stored: npt.NDArray[np.integer[Any]], slope: float, intercept: float) -> HU:
+    """Return stored values in HU, see :func:`in_smallest_exact_type`."""
+    if slope == 1 and intercept.is_integer() and abs(intercept) < 1 << 30 and stored.dtype.itemsize <= 2:
+        # the same values as below, with less work
+        hu: npt.NDArray[np.int32] = np.add(stored, int(intercept), dtype=np.int32)
+        limits = np.iinfo(np.int16)
+        return hu.astype(np.int16) if limits.min <= hu.min() <= hu.max() <= limits.max else hu.astype(np.float32)
+    return in_smallest_exact_type(stored.astype(np.float64) * slope + intercept)
 
 
 def in_smallest_exact_type(hu: npt.NDArray[np.float64]) -> HU:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from meddenoise.arrays import Array, rounded_to
-from meddenoise.dicom.pixels import in_smallest_exact_type
+from meddenoise.dicom.pixels import hu_of
 from meddenoise.errors import OutputError
 
 #: What the CT Image IOD allows.
@@ -47,9 +47,34 @@ class Storage:
         """The little-endian type that is written."""
         return np.dtype("<i2" if self.signed else "<u2")
 
+    @property
+    def _is_whole(self) -> bool:
+        """Whether stored values are always whole HU."""
+        return self.slope.is_integer() and self.intercept.is_integer()
+
     def steps(self, hu: Array) -> Stored:
         """Return HU in steps of the source, rounded half to even."""
+        if self.slope == 1 and self._is_whole and hu.dtype.kind in "iu":
+            return np.subtract(hu, int(self.intercept), dtype=np.int64)
         return np.asarray(np.rint((hu.astype(np.float64) - self.intercept) / self.slope), np.int64)
+
+    def gives_back(self, hu: Array) -> bool:
+        """Return whether stored values that were read as these HU are sure to come back from them.
+
+        They do where rounding to float32, and to the type of the HU, was less than half a step, and no value is at the
+        end of an integer type, where it may have been clipped.
+
+        :param hu: (j, i), HU.
+        """
+        lowest, highest = hu.min(), hu.max()
+        floats = np.float16 if hu.dtype == np.float16 else np.float32
+        rounding = float(np.spacing(floats(max(-float(lowest), float(highest))))) / 2
+        if hu.dtype.kind in "iu":
+            limits = np.iinfo(hu.dtype)
+            if lowest == limits.min or highest == limits.max:
+                return False
+            rounding += 0.0 if self._is_whole else 0.5
+        return rounding < 0.4 * self.slope
 
     def holds(self, lowest: int, highest: int) -> bool:
         """Return whether values of the source's scale from ``lowest`` to ``highest`` can be stored."""
@@ -96,13 +121,19 @@ def storage_for(sources: Sequence[Storage], hu: Array) -> list[Storage]:
     raise OutputError("The result spans more HU than a DICOM CT can hold without loss; write it as NRRD.")
 
 
-def to_stored(hu: Array, source: Array, storage: Storage) -> Array:
+def to_stored(hu: Array, source: Callable[[], Array], storage: Storage) -> Array:
     """Return what to store for one slice.
 
-    :param hu: (j, i), HU, the result; ``source``: (j, i), the stored values it came from.
+    :param hu: (j, i), HU, the result; ``source`` gives the stored values it came from, (j, i), where they are needed.
     :returns: (j, i): where the HU are those of the source its stored values, elsewhere the nearest step, half to even.
     """
-    as_read = in_smallest_exact_type(source.astype(np.float64) * storage.slope + storage.intercept)
-    unchanged = hu == rounded_to(hu.dtype, as_read)
-    values = np.where(unchanged, source.astype(np.int64), storage.steps(hu)) - storage.shift
+    values = storage.steps(hu) if storage.gives_back(hu) else _with_source_where_unchanged(hu, source(), storage)
+    if storage.shift:
+        values -= storage.shift
     return values.astype(storage.dtype)
+
+
+def _with_source_where_unchanged(hu: Array, source: Array, storage: Storage) -> Stored:
+    as_read = hu_of(source, storage.slope, storage.intercept)
+    unchanged = hu == rounded_to(hu.dtype, as_read)
+    return np.where(unchanged, source.astype(np.int64), storage.steps(hu))
