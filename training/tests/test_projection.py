@@ -7,8 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter, minimum_filter
 from skimage.transform import radon
 
+from meddenoise import estimate_noise
+from meddenoise.phantom import numerical_abdomen
 from meddenoise_training.noise.projection import (
     MU_WATER,
     LowDose,
@@ -224,6 +227,17 @@ def test_calibrated_to_the_noise_of_the_slice_itself(a: float) -> None:
     assert float(added) == pytest.approx(12.0 * math.sqrt((1 - a) / a), rel=0.03)
     with pytest.raises(ValueError, match="soft tissue"):
         calibrated(torch.full((1, 64, 64), -1000.0), PIXEL, LowDose(), 12.0, torch.Generator())
+
+
+@pytest.mark.parametrize("kernel", ["softest", "smooth", "sharp"])
+def test_the_engine_reads_its_level_blindly_in_an_abdomen(kernel: str) -> None:
+    """Streaked, and by half stronger in the middle: the commonest level is near the median inside of soft tissue."""
+    abdomen = numerical_abdomen(slices=2, size=384, seed=3).hu.astype(np.float32)
+    settings = LowDose(kernel=kernel, views=150, dose_fraction=0.5, modulation=0.3, bowtie=0.3)
+    noise = low_dose_noise(torch.from_numpy(abdomen), 1.0, settings, torch.Generator().manual_seed(1)).numpy()
+    inside = minimum_filter((abdomen > 0) & (abdomen < 150), (1, 9, 9))
+    local = np.sqrt(gaussian_filter(np.square(noise), (0, 6, 6))[inside])
+    assert estimate_noise(abdomen + noise) == pytest.approx(float(np.median(local)), rel=0.10)
 
 
 def test_the_generator_decides() -> None:
