@@ -7,22 +7,40 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from meddenoise.errors import InputError
 from meddenoise_training.config import DataConfig
 from meddenoise_training.dataset import Patches
-from meddenoise_training.manifest import open_slices, read_manifest
-from meddenoise_training.noise.bank import BANK_FOLDER, Bank, draw_scanner, make_bank
+from meddenoise_training.manifest import MANIFEST_NAME, open_slices, read_manifest
+from meddenoise_training.noise.bank import (
+    BANK_FOLDER,
+    ELECTRONIC_VARIANCE,
+    PHOTONS,
+    Bank,
+    draw_scanner,
+    make_bank,
+)
+from meddenoise_training.noise.projection import LowDose, low_dose_noise
+from meddenoise_training.noise.projector import Kernel
 
 VIEWS = 24
+#: Of the scanned slices, mm: not what a synthetic slice would be given.
+PIXEL_MM = 1.1
 
 
 @pytest.fixture(scope="module")
 def banked(prepared, tmp_path_factory):
-    """Return a prepared folder of its own, with a bank."""
+    """Return a prepared folder of its own, of large pixels, with a bank."""
     folder = tmp_path_factory.mktemp("bank") / "prepared"
     shutil.copytree(prepared, folder)
-    make_bank(folder, read_manifest(folder), views=VIEWS)
+    manifest = read_manifest(folder)
+    entries = [
+        e if e.kind == "synthetic" else e.model_copy(update={"pixel_mm": PIXEL_MM}) for e in manifest.splits["train"]
+    ]
+    manifest = manifest.model_copy(update={"splits": {**manifest.splits, "train": entries}})
+    (folder / MANIFEST_NAME).write_text(manifest.model_dump_json())
+    make_bank(folder, manifest, views=VIEWS)
     return folder
 
 
@@ -53,9 +71,9 @@ def test_noise_is_stronger_inside_the_body_than_in_the_air_beside_it(banked):
     assert inside > 1.3 * corners
 
 
-def test_the_same_seed_makes_the_same_bank_and_a_stopped_one_goes_on(banked, prepared, tmp_path):
+def test_the_same_seed_makes_the_same_bank_and_a_stopped_one_goes_on(banked, tmp_path):
     other = tmp_path / "prepared"
-    shutil.copytree(prepared, other)
+    shutil.copytree(banked, other, ignore=shutil.ignore_patterns(BANK_FOLDER))
     manifest = read_manifest(other)
     made: list[tuple[int, int]] = []
     make_bank(other, manifest, views=VIEWS, workers=2, progress=lambda *done: made.append(done))
@@ -79,13 +97,38 @@ def test_a_bank_records_its_scanners(banked):
     for path in (banked / BANK_FOLDER).glob("*.npy"):
         record = json.loads(path.with_suffix(".json").read_text())
         assert {s["realisation"] for s in record["scanners"]} == {0, 1}
-        assert all(0.3 < mm < 1.5 for mm in record["pixel_mm"])
         assert len(record["pixel_mm"]) == len(record["slices"])
-        assert all(s["photons"] > 0 and s["kernel"]["cutoff"] > 0 and s["seed"] >= 0 for s in record["scanners"])
+        for scanner in record["scanners"]:
+            assert PHOTONS[0] <= scanner["photons"] <= PHOTONS[1]
+            assert ELECTRONIC_VARIANCE[0] <= scanner["electronic_variance"] <= ELECTRONIC_VARIANCE[1]
     rng = np.random.default_rng(0)
     drawn = [draw_scanner(rng, VIEWS) for _ in range(200)]
     assert len({s.photons for s in drawn}) == 200
     assert 0.3 < np.mean([s.modulation > 0 for s in drawn]) < 0.7
+
+
+def test_noise_is_made_again_from_what_is_recorded(banked):
+    """From scanner, seed and pixels in the record: each field of the bank, bit for bit; and those are what they say."""
+    manifest = read_manifest(banked)
+    entries, hu = manifest.splits["train"], open_slices(banked, "train", manifest)
+    seeds = []
+    for path in (banked / BANK_FOLDER).glob("*.npy"):
+        bank, record = np.load(path), json.loads(path.with_suffix(".json").read_text())
+        places, pixels = record["slices"], record["pixel_mm"]
+        for place, mm in zip(places, pixels, strict=True):
+            assert mm == PIXEL_MM if entries[place].kind != "synthetic" else 0.6 < mm < 0.92
+        starts = [*sorted({scanner["first"] for scanner in record["scanners"]}), len(places)]
+        for kept in record["scanners"]:
+            scanner = dict(kept)
+            realisation, first, seed = (scanner.pop(key) for key in ("realisation", "first", "seed"))
+            settings = LowDose(**scanner | {"kernel": Kernel(**scanner["kernel"])})
+            last = starts[starts.index(first) + 1]
+            slices = torch.from_numpy(np.stack([hu[i] for i in places[first:last]]).astype(np.float32))
+            generator = torch.Generator().manual_seed(seed)
+            noise = low_dose_noise(slices, torch.tensor(pixels[first:last]), settings, generator)
+            assert np.array_equal(noise.numpy().astype(np.float16), bank[realisation, first:last])
+            seeds.append(seed)
+    assert len(set(seeds)) == len(seeds) > 3, "noise of its own for each realisation and each dozen of slices"
 
 
 def test_patches_come_with_the_noise_of_their_place(banked):

@@ -40,8 +40,18 @@ def test_the_unit_is_the_noise_of_patch_and_target_above_a_floor(prepared):
     assert batch.noisy.shape == batch.target.shape == (64, 1, 32, 32)
     added = (1000 * batch.noisy - batch.target).square().mean(dim=(1, 2, 3)).sqrt()
     assert float((added / (batch.scale.flatten() - 2)).median()) == pytest.approx(1, abs=0.05)
-    scanned = samples(prepared, fit__scale_floor_hu=2.0, data__synthetic_share=0.0).draw(0, range(64))
-    assert scanned.scale.min() > 2 + 1.8 * 5, "noise of the target's own, of at least 5 HU, and 1.5 times that added"
+
+
+def test_a_scanned_patch_gets_more_than_its_own_noise_and_both_make_its_unit(prepared):
+    """Patch by patch: 1.5 times what the target carries is added at least, and the unit is the root of both squared."""
+    entries = read_manifest(prepared).splits["train"]
+    plain = {"noise__white_share": 1.0, "noise__sd_map": 0.0, "noise__quantum_share": 0.0, "data__synthetic_share": 0.0}
+    batch = samples(prepared, fit__scale_floor_hu=2.0, data__patch=64, **plain).draw(0, range(64))
+    own = torch.tensor([entries[i].noise_sd for i in batch.slices.tolist()])
+    added = (1000 * batch.noisy - batch.target).square().mean(dim=(1, 2, 3)).sqrt()
+    assert own.min() > 5, "the scans of the archive are noisy"
+    assert float((added / own).min()) > 1.5 * 0.95, "within what 64 x 64 pixels can tell of an SD"
+    torch.testing.assert_close(batch.scale.flatten(), torch.hypot(added, own) + 2, rtol=0.05, atol=0)
 
 
 def test_a_network_that_looks_at_three_slices_gets_the_neighbours_of_the_series(prepared):
