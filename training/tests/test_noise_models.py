@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from meddenoise.phantom import numerical_abdomen
 from meddenoise_training.config import NoiseConfig
+from meddenoise_training.noise.bank import draw_scanner
 from meddenoise_training.noise.correlated import SHARP, SMOOTH, STREAKED, alike, correlated_noise, cutoff_for, spectrum
 from meddenoise_training.noise.gaussian import gaussian_noise
 from meddenoise_training.noise.mixture import draw_noise
+from meddenoise_training.noise.projection import LowDose, low_dose_noise
 
 WHITE = (0.25, None, None)
 
@@ -68,9 +71,6 @@ def power_by_direction(noise: torch.Tensor) -> np.ndarray:
 
 
 def test_streaks_are_those_of_an_abdomens_projections():
-    from meddenoise.phantom import numerical_abdomen
-    from meddenoise_training.noise.projection import LowDose, low_dose_noise
-
     hu = torch.from_numpy(numerical_abdomen(slices=3, size=256).hu[1:2].astype(np.float32))
     field = low_dose_noise(hu, 1.5, LowDose(views=360), seeded())[0]
     liver = torch.stack([field[y : y + 32, x : x + 32] for y in (92, 108, 124) for x in (40, 52, 64)])
@@ -172,13 +172,40 @@ def test_projection_noise_of_the_patch_is_scaled_to_the_level_drawn():
     assert all(d.model != "projection" for d in drawn_from(config, 20, seeded(2))), "no bank, none of its noise"
 
 
-def test_the_mixture_covers_what_was_measured_on_real_quarter_dose_scans():
-    """Smooth body kernel: 1-D mean frequency 0.195 to 0.204; sharp: 0.32, 2-D 0.36 cycles/pixel (pixels of 0.75 mm)."""
-    low, high = NoiseConfig().mean_frequency
-    assert low <= 0.95 * 0.195
-    assert high >= 1.05 * 0.32
+def mean_frequencies(noise: torch.Tensor) -> tuple[float, float]:
+    """Return the 1-D and the 2-D mean frequency of noise (n, 1, j, i), cycles/pixel."""
+    f, nps = radial_nps(noise)
+    return float((f * nps).sum() / nps.sum()), float((f * f * nps).sum() / (f * nps).sum())
+
+
+#: Real quarter-dose abdomens, pixels of 0.75 mm: 1-D mean frequency, cycles/pixel, of a smooth and of a sharp kernel.
+MEASURED_SMOOTH, MEASURED_SHARP = 0.195, 0.32
+
+
+def test_named_kernels_are_those_measured_on_real_quarter_dose_scans():
+    """Smooth body kernel: 1-D mean frequency 0.195 to 0.204, 2-D 0.25; sharp: 0.32, 0.36 cycles/pixel."""
     for kernel, one, two in ((SMOOTH, 0.1995, 0.25), (SHARP, 0.32, 0.36)):
         noise = correlated_noise(torch.full((64,), 20.0), alike(kernel, 64), 128, 128, seeded(5))
-        f, nps = radial_nps(noise)
-        assert float((f * nps).sum() / nps.sum()) == pytest.approx(one, rel=0.05)
-        assert float((f * f * nps).sum() / (f * nps).sum()) == pytest.approx(two, rel=0.05)
+        assert mean_frequencies(noise) == pytest.approx((one, two), rel=0.05)
+
+
+def test_draws_of_the_default_mixture_cover_what_was_measured():
+    """Of the correlated noise that is drawn, a tenth at least lies 5 % beyond either end, as measured in it."""
+    draws = drawn_from(NoiseConfig(), 500, seeded(6), target_sd=10.0)
+    measured = np.array([mean_frequencies(d.noise[None])[0] for d in draws if d.model == "correlated"])
+    assert len(measured) > 300
+    assert np.mean(measured < 0.95 * MEASURED_SMOOTH) > 0.1
+    assert np.mean(measured > 1.05 * MEASURED_SHARP) > 0.1
+
+
+def test_scanners_of_the_bank_cover_what_was_measured():
+    """Noise made in projections, of scanners as the bank draws them: a twelfth smooth, a fifth sharp at least."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:128, :128] - 63.5
+    water = torch.tensor(np.where(np.hypot(x, y) < 60, 0.0, -1000.0), dtype=torch.float32).expand(2, 128, 128)
+    measured = []
+    for seed in range(36):
+        noise = low_dose_noise(water, 0.75, draw_scanner(rng, 120), seeded(seed))[:, 32:96, 32:96]
+        measured.append(mean_frequencies((noise - noise.mean(dim=(1, 2), keepdim=True))[:, None])[0])
+    assert np.mean(np.array(measured) < 1.05 * MEASURED_SMOOTH) > 1 / 12
+    assert np.mean(np.array(measured) > 0.95 * MEASURED_SHARP) > 1 / 5
