@@ -27,8 +27,8 @@ _AIR_HU: Range = (-1100.0, -700.0)
 #: Values that are soft tissue when 1024 was not taken away.
 _OFFSET_TISSUE: Range = (850.0, 1250.0)
 #: Mean frequency of the noise from which a kernel is no longer a smooth one, cycles/pixel, as it reads on real scans:
-#: smooth kernels of five makers gave 0.11 to 0.17, two sharp ones 0.20 and 0.22.
-_SHARP_FROM = 0.18
+#: smooth kernels of five makers gave 0.16 to 0.20, two sharp ones 0.25 and 0.26.
+_SHARP_FROM = 0.225
 #: How far beyond a range the estimate may lie before it is worth a word.
 _SLACK = 1.1
 

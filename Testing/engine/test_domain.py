@@ -116,17 +116,18 @@ def test_more_metal_than_ever_seen(ct: np.ndarray) -> None:
 def test_the_texture_of_noise_is_measured(frequency: float) -> None:
     flat = np.full((6, 160, 160), 50.0)
     measured = noise_mean_frequency(add_correlated_noise(flat, 20, seed=1, mean_frequency=frequency))
-    assert measured == pytest.approx(frequency, rel=0.08)
-    assert noise_mean_frequency(add_gaussian_noise(flat, 20, seed=1)) == pytest.approx(0.25, rel=0.05)
+    assert measured == pytest.approx(frequency, rel=0.1)
+    # A little high: of white noise more lies below 0.07 cycles/pixel than a reconstruction leaves there.
+    assert noise_mean_frequency(add_gaussian_noise(flat, 20, seed=1)) == pytest.approx(0.265, abs=0.01)
     assert noise_mean_frequency(np.full((2, 20, 20), 50.0)) is None
 
 
-@pytest.mark.parametrize(("frequency", "read"), [(0.2, 0.17), (0.32, 0.25)])
-def test_the_texture_of_noise_is_measured_among_anatomy(frequency: float, read: float) -> None:
-    """It reads lower there, since anatomy is coarse; of windows that are not the flattest 0.06 and 0.11."""
+@pytest.mark.parametrize(("frequency", "error"), [(0.2, 0.015), (0.32, 0.04)])
+def test_the_texture_of_noise_is_measured_among_anatomy(frequency: float, error: float) -> None:
+    """With what stands below 0.07 cycles/pixel it would read 0.17 and 0.25, of windows not the flattest much less."""
     abdomen = numerical_abdomen(slices=2, size=512, seed=4).hu
     noisy = add_correlated_noise(abdomen, 20, seed=1, mean_frequency=frequency)
-    assert noise_mean_frequency(noisy) == pytest.approx(read, abs=0.02)
+    assert noise_mean_frequency(noisy) == pytest.approx(frequency, abs=error)
 
 
 def test_real_scans_pass_and_a_sharp_kernel_is_told(ct_data: Path) -> None:
@@ -136,6 +137,8 @@ def test_real_scans_pass_and_a_sharp_kernel_is_told(ct_data: Path) -> None:
         assert load(find_source(ct_data / "test" / name), Settings()).findings == ()
     sharp = load(find_source(ct_data / "validation" / "lungdx-0002-b70f"), Settings())
     frequency = noise_mean_frequency(sharp.volume.array)
+    smooth = load(find_source(ct_data / "validation" / "lungdx-0002-b40f"), Settings())
+    assert 0.15 < noise_mean_frequency(smooth.volume.array) < 0.2 < 0.24 < frequency < 0.3  # kernels of one raw scan
     assert codes(sharp.volume.array, Facts((0.65, 0.65), 8.0, kernel="B70f", mean_frequency=frequency), DOMAIN) == [
         "kernel"
     ]
