@@ -19,8 +19,8 @@ _TISSUE: Range = (-200.0, 300.0)
 #: Of a slice's windows over tissue so many count, the flattest.
 _SHARE = 0.05
 _FEWEST = 12
-#: Below, cycles/pixel, anatomy outweighs the noise in the flattest windows of a patient, too: read there, smooth kernels
-#: of five makers gave 0.11 to 0.17, a sharp one 0.20.
+#: Below, cycles/pixel, anatomy outweighs the noise in the flattest windows of a patient, too: with it, smooth kernels of
+#: five makers read 0.11 to 0.17, a sharp one 0.20.
 _ANATOMY_BELOW = 0.07
 
 
@@ -33,9 +33,9 @@ def noise_mean_frequency(volume: Any) -> float | None:
     for the line to 0 that the ramp of filtered back projection leaves (Riederer et al., Phys Med Biol 23:446, 1978).
     Looks at 24 slices at most, evenly spread.
 
-    Measured with kernels of 0.16 to 0.38 and 30 HU: on a uniform volume 3 % low to 9 % high, in the numerical abdomen 9 %
-    low to 5 % high; coarser ones read up to 0.02 high, white noise 0.26 to 0.27. With 10 HU, of which anatomy is a good
-    part, 0.32 reads 0.25. Real scans: smooth kernels of five makers 0.16 to 0.20, two sharp ones 0.25 and 0.26.
+    Measured with kernels of 0.16 to 0.38 and 30 HU: on a uniform volume 4 % low to 9 % high, in the numerical abdomen
+    10 % low to 5 % high; coarser ones read up to 0.02 high, white noise 0.26 to 0.27. With 10 HU, to which anatomy adds
+    a good part, 0.32 reads 0.25. Real scans: smooth kernels of five makers 0.16 to 0.20, two sharp ones 0.25 and 0.26.
 
     :param volume: (k, j, i), HU, any integer or float type.
     :returns: None where fewer than 12 windows of 24 x 24 pixels lie in soft tissue, or there is nothing but a trend.
