@@ -19,8 +19,8 @@ _TISSUE: Range = (-200.0, 300.0)
 #: Of a slice's windows over tissue so many count, the flattest.
 _SHARE = 0.05
 _FEWEST = 12
-#: Below, cycles/pixel, anatomy outweighs the noise in the flattest windows of a patient, too: with it, smooth kernels of
-#: five makers read 0.11 to 0.17, a sharp one 0.20.
+#: Below, cycles/pixel, anatomy outweighs the noise in the flattest windows of a patient, too: with it, smooth kernels
+#: of five makers read 0.11 to 0.17, a sharp one 0.20.
 _ANATOMY_BELOW = 0.07
 
 
