@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import math
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,12 +16,19 @@ import torch
 from scipy import ndimage
 from torchmetrics.functional.image import visual_information_fidelity
 
+from meddenoise.errors import InputError
 from meddenoise.metrics import Interval, rmse
 from meddenoise.model_card import Architecture, ModelCard
 from meddenoise.network import parameter_count, seeded_network
 from meddenoise.weights import read_card, save_weights
 from meddenoise_training.benchmark.cases import Case, neighbours, patient_cases, square_around, truth_cases
-from meddenoise_training.benchmark.conditions import CONDITIONS, condition_noise, soft_tissue, with_noise
+from meddenoise_training.benchmark.conditions import (
+    CONDITIONS,
+    condition_noise,
+    noise_revision,
+    soft_tissue,
+    with_noise,
+)
 from meddenoise_training.benchmark.evaluation import figures, pattern, vif
 from meddenoise_training.benchmark.flicker import measure_flicker
 from meddenoise_training.benchmark.methods import Method, input_itself, peer_methods, weights_method
@@ -32,6 +41,7 @@ from meddenoise_training.benchmark.targets import Measured, _pattern
 from meddenoise_training.benchmark.tasks import Effort
 from meddenoise_training.benchmark.tuning_cases import tuning_cases
 from meddenoise_training.cli import main
+from meddenoise_training.noise.projection import LowDose
 from meddenoise_training.peers import use_threads
 
 SMALL = Plan(
@@ -117,6 +127,41 @@ def test_photons_found_with_few_views_give_the_noise_of_many():
     assert np.std(noise[:, soft_tissue(case.reference)]) == pytest.approx(10, rel=0.06)
 
 
+def test_all_noise_of_a_truth_has_the_electronic_noise_of_its_dose_once(monkeypatch):
+    """Electronic noise alone: of variance 1/a^2 = 4 at half of the dose, of which a scan lacks 4 - 1 = 3."""
+    case = truth_cases(1, size=96, seeds=(1,))[0]
+    monkeypatch.setattr("meddenoise_training.benchmark.conditions._photons", lambda cases, views: 1e4)
+    monkeypatch.setattr("meddenoise_training.noise.projection.STARVED_VARIANCE", math.inf)
+    settings = dataclasses.replace(LowDose(), electronic_variance=1e9)
+    monkeypatch.setattr("meddenoise_training.benchmark.conditions.LowDose", partial(dataclasses.replace, settings))
+    scan = dataclasses.replace(case, truth=False)
+    whole, lacking = (condition_noise([c], named("dose 50 % smooth"), views=24)[0] for c in (case, scan))
+    assert float(np.var(whole) / np.var(lacking)) == pytest.approx(4 / 3, rel=0.01)
+
+
+def test_photons_follow_the_scans_own_noise_not_its_name():
+    case = truth_cases(1, size=96, seeds=(1,))[0]
+    patients = [dataclasses.replace(case, name="same name", own_sd=own, truth=False) for own in (8.0, 16.0)]
+    low, high = (np.std(condition_noise([p], named("dose 50 % smooth"), views=60)) for p in patients)
+    assert high / low == pytest.approx(2, rel=0.15)
+
+
+def test_what_was_kept_of_other_noise_is_made_anew(tmp_path, truth):
+    """Noise of truths in the projections changed; that of patients and white noise did not, and still counts."""
+    patient = dataclasses.replace(truth, truth=False)
+    dose, white = named("dose 25 % smooth"), named("white 25")
+    assert [noise_revision(c, d) for c, d in ((patient, dose), (patient, white), (truth, white))] == [0, 0, 0]
+    store, revision = Store(tmp_path, {}), noise_revision(truth, dose)
+    assert store.part("c", "m", "1", lambda: "old") == "old"
+    assert store.part("c", "m", "1", lambda: "new") == "old"
+    assert store.part("c", "m", "1", lambda: "new", revision=revision) == "new"
+    kept = [
+        store.array("n", lambda value=value: np.array([value]), revision=r)[0]
+        for value, r in ((1, 0), (2, 0), (3, revision))
+    ]
+    assert kept == [1, 1, 3]
+
+
 def test_vif_falls_with_noise_and_ignores_what_is_clipped(truth):
     noisy = truth.reference + np.random.default_rng(0).normal(0, 20, truth.reference.shape).astype(np.float32)
     assert 0.1 < vif(truth.reference, noisy) < 0.9
@@ -178,6 +223,23 @@ def weights(tmp_path):
 def methods_of(weights) -> list[Method]:
     peers = peer_methods(["non-local means", "total variation"], None, print)
     return [input_itself(), *peers, weights_method(str(weights), strength=0.8, precision="float32")]
+
+
+def test_ours_is_measured_again_when_the_engine_computes_otherwise(weights, monkeypatch):
+    before = weights_method(str(weights)).fingerprint
+    assert weights_method(str(weights)).fingerprint == before
+    sources = inspect.getsource
+    changed = "meddenoise.network"
+    monkeypatch.setattr(inspect, "getsource", lambda m: sources(m) + ("# otherwise" if m.__name__ == changed else ""))
+    assert weights_method(str(weights)).fingerprint != before
+
+
+def test_weights_that_look_at_neighbours_are_refused(tmp_path):
+    architecture = Architecture("residual-autoencoder", widths=(4, 8), blocks=1, slices=3)
+    card = ModelCard("three", "Three", "1", architecture, 1000.0, "For tests.", "none", "2026-01-01")
+    save_weights(tmp_path / "three.safetensors", seeded_network(architecture, 0), card)
+    with pytest.raises(InputError, match="three looks at 3 slices at once, but"):
+        weights_method(str(tmp_path / "three.safetensors"))
 
 
 def test_a_whole_run_and_a_second_one_that_computes_nothing(prepared, tmp_path, weights, monkeypatch):

@@ -28,6 +28,8 @@ KERNELS = {
     "unseen": Kernel(0, 0.62),
 }
 _KERNEL_PIXEL_MM = 0.75
+#: One more when other noise is made in the projections of a truth: what is kept of earlier noise is then made anew.
+_TRUTH_REVISION = 1
 #: Tiles from which the true spectrum of an image's noise is averaged, pixels.
 _PSD_TILE = 32
 #: The photons are found with no more views than this, each for several: a fraction of the time.
@@ -88,6 +90,16 @@ def applies(condition: Condition, case: Case) -> bool:
     return condition.group != "none" or case.truth
 
 
+def noise_revision(case: Case, condition: Condition) -> int:
+    """Return a number that changes when a condition's noise does, for the key of what is kept of it."""
+    return _TRUTH_REVISION if case.truth and in_projections(condition) else 0
+
+
+def in_projections(condition: Condition) -> bool:
+    """Return whether a condition's noise is made in the projections: that alone takes long."""
+    return condition.sd == 0 and condition.dose < 1
+
+
 def same_scan(cases: Sequence[Case]) -> list[list[Case]]:
     """Group cases by patient and pixel: they share a scanner, and a pass of the projector."""
     groups: dict[tuple[str, float], list[Case]] = {}
@@ -137,24 +149,37 @@ def _dose_noise(cases: Sequence[Case], condition: Condition, seed: int, views: i
         kernel=_kernel(condition.kernel, pixel),
         views=views,
     )
-    generator = torch.Generator().manual_seed(seed)
-    noise = low_dose_noise(_stack(cases), pixel, settings, generator)
     if cases[0].truth:
-        noise = noise * math.sqrt(1 / (1 - condition.dose))  # all the noise at this dose, not what full dose lacks
-    return np.asarray(noise.numpy(), np.float32)
+        settings = _whole_noise(settings)
+    generator = torch.Generator().manual_seed(seed)
+    return np.asarray(low_dose_noise(_stack(cases), pixel, settings, generator).numpy(), np.float32)
 
 
-#: By scan: they take longer to find than the noise takes to make.
-_known_photons: dict[tuple[str, ...], float] = {}
+def _whole_noise(settings: LowDose) -> LowDose:
+    """Return settings that make all the noise there is at the dose, not what it lacks beyond that of full dose.
+
+    At dose a the line integrals have the variance ``q + Ne q^2`` with ``q = e^p / (a N0)``. Half of the dose of a N0
+    photons lacks ``q + 3 Ne q^2``: so that is asked for, with a third of the electronic noise.
+    """
+    return dataclasses.replace(
+        settings,
+        dose_fraction=0.5,
+        photons=settings.dose_fraction * settings.photons,
+        electronic_variance=settings.electronic_variance / 3,
+    )
+
+
+#: By all that decides them: they take longer to find than the noise takes to make.
+_known_photons: dict[tuple[object, ...], float] = {}
 
 
 def _photons(cases: Sequence[Case], views: int) -> float:
     """Return the photons at which the smooth kernel gives a scan its own noise."""
     distinct = list({case.name: case for case in cases}.values())
-    key = (*(case.name for case in distinct), str(views))
+    pixel, truth = distinct[0].pixel, distinct[0].truth
+    own = FULL_DOSE_SD if truth else math.sqrt(float(np.mean([c.own_sd**2 for c in distinct])))
+    key = (*((c.reference.shape, zlib.crc32(c.reference.tobytes())) for c in distinct), pixel, truth, own, views)
     if key not in _known_photons:
-        pixel = distinct[0].pixel
-        own = FULL_DOSE_SD if distinct[0].truth else math.sqrt(float(np.mean([c.own_sd**2 for c in distinct])))
         merged = max(1.0, views / _VIEWS_TO_CALIBRATE)  # a view for several has their photons and electronic noise
         settings = LowDose(
             dose_fraction=0.25,

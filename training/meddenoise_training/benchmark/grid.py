@@ -12,7 +12,7 @@ import numpy as np
 
 from meddenoise.metrics import ABDOMEN, rmse
 from meddenoise_training.benchmark.cases import Case, Image, body_of, square_around
-from meddenoise_training.benchmark.conditions import CONDITIONS, condition_noise, with_noise
+from meddenoise_training.benchmark.conditions import CONDITIONS, condition_noise, noise_revision, with_noise
 from meddenoise_training.benchmark.images import blended
 from meddenoise_training.benchmark.methods import Method
 from meddenoise_training.benchmark.store import Store, write_beside
@@ -28,14 +28,17 @@ def write_grids(out: Path, cases: Sequence[Case], methods: Sequence[Method], sto
     """Draw a grid a case, at a quarter of the dose; return the names of the files."""
     names = []
     for case in cases:
-        noisy = with_noise(case, store.array(f"grid {case.name}", partial(_noise, case, views)))
+        revision = noise_revision(case, _CONDITION)
+        noise = store.array(f"grid {case.name}", partial(_noise, case, views), revision=revision)
+        noisy = with_noise(case, noise)
         shown: list[tuple[str, Image]] = []
         for m in methods:
             key = f"grid {case.name} {m.name} {zlib.crc32(m.fingerprint.encode()):x}"
             if m.group == "input":
                 result = noisy.image
             else:
-                result = store.array(key, partial(m.denoise, noisy, case.pixel)).astype(np.float32)
+                denoise = partial(m.denoise, noisy, case.pixel)
+                result = store.array(key, denoise, revision=revision).astype(np.float32)
             title = m.name if m.strength == 1 else f"{m.name}, strength {m.strength:g}"
             shown.append((title, blended(noisy, result, m.strength)))
         name = f"grid-{'abdomen' if case.truth else 'patient'}.png"

@@ -15,7 +15,9 @@ from meddenoise_training.benchmark.conditions import (
     Noisy,
     applies,
     condition_noise,
+    in_projections,
     noise_psd,
+    noise_revision,
     same_scan,
     soft_tissue,
     with_noise,
@@ -52,7 +54,7 @@ def measure_images(
             continue
         inputs = _Inputs(source, these, condition, store, views)
         found[condition.name] = {
-            method.name: _part(f"{source} {condition.name}", method, these, inputs, store, report) for method in methods
+            method.name: _part(source, condition, method, these, inputs, store, report) for method in methods
         }
     return found
 
@@ -117,20 +119,31 @@ def _noisy_slices(source: str, cases: Sequence[Case], condition: Condition, stor
         def compute(scan: Sequence[Case] = scan) -> Image:
             return condition_noise(scan, condition, views=views)
 
+        name, revision = f"{source} {condition.name} scan {number}", noise_revision(scan[0], condition)
         # Only noise from projections is worth keeping.
-        in_projections = condition.sd == 0 and condition.dose < 1
-        noise = store.array(f"{source} {condition.name} scan {number}", compute) if in_projections else compute()
+        noise = store.array(name, compute, revision=revision) if in_projections(condition) else compute()
         made |= {case.name: with_noise(case, n) for case, n in zip(scan, noise, strict=True)}
     return [made[case.name] for case in cases]
 
 
-def _part(name: str, method: Method, cases: Sequence[Case], inputs: _Inputs, store: Store, report: Report) -> Rows:
+def _part(
+    source: str,
+    condition: Condition,
+    method: Method,
+    cases: Sequence[Case],
+    inputs: _Inputs,
+    store: Store,
+    report: Report,
+) -> Rows:
+    name = f"{source} {condition.name}"
+
     def compute() -> Rows:
         rows = [_row(case, noisy, method) for case, noisy in zip(cases, inputs(), strict=True)]
         report(f"{name}: {method.name}, RMSE {np.mean([r['strengths']['1']['rmse_body'] for r in rows]):.2f} HU")
         return rows
 
-    rows: Rows = store.part(name, method.name, method.fingerprint, compute)
+    revision = noise_revision(cases[0], condition)
+    rows: Rows = store.part(name, method.name, method.fingerprint, compute, revision=revision)
     return rows
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,8 +15,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from meddenoise import denoiser as denoiser_code
+from meddenoise import devices, intensity
+from meddenoise import network as network_code
+from meddenoise import strength as strength_code
 from meddenoise.catalogue import find_model
 from meddenoise.denoiser import Denoiser, Precision
+from meddenoise.errors import InputError
 from meddenoise.intensity import from_network, to_network
 from meddenoise.weights import load_network, tensors_digest
 from meddenoise_training.benchmark.cases import Image
@@ -72,9 +79,11 @@ def weights_method(model: str, *, strength: float | None = None, precision: Prec
     :param strength: that the tables show; None: the default of its card.
 
     :raises WeightsError: when it cannot be used.
+    :raises InputError: when it looks at several slices.
     """
     chosen = find_model(model)
     denoiser = Denoiser(model, device="cpu", precision=precision)
+    _refuse_neighbours(chosen.name, denoiser.card.architecture.slices)
     strength = denoiser.card.strength_or_default(strength)
     network = load_network(chosen.path, chosen.sha256).network
 
@@ -83,18 +92,18 @@ def weights_method(model: str, *, strength: float | None = None, precision: Prec
 
     strengths = tuple(sorted({*STRENGTHS, strength}))
     weights = tensors_digest(network)  # not the file's SHA-256: another card changes no result
-    fingerprint = f"{weights} {denoiser.precision} {strengths} {strength}"
+    fingerprint = f"{weights} {denoiser.precision} {engine_digest()} {strengths} {strength}"
     return Method(chosen.name, "ours", fingerprint, denoise, strengths, strength, network, weights)
 
 
 def baseline_method(run: Path) -> Method:
     """Return the averaged weights of a run of `fit` as a method, named as the folder.
 
-    :raises InputError: when there is no checkpoint in the folder.
+    :raises InputError: when there is no checkpoint in the folder, or its network looks at several slices.
     """
-    network = read_network(run).network
+    network, name = read_network(run).network, run.resolve().name
+    _refuse_neighbours(name, _slices(network))
     slow = network_gflop(network, 512, 512) > _SLOW_GFLOP
-    name = run.resolve().name
     weights = tensors_digest(network)
     return Method(name, "baseline", weights, _through(network), network=network, weights=weights, slow=slow)
 
@@ -118,11 +127,32 @@ def _peer_method(peer: Peer) -> Method:
 
 def network_gflop(network: nn.Module, height: int, width: int) -> float:
     """Return the GFLOP of one slice, counted by torch: a multiplication and an addition are two."""
-    slices = getattr(getattr(network, "architecture", None), "slices", 1)
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        network(torch.zeros(1, slices, height, width))
+        network(torch.zeros(1, _slices(network), height, width))
     return float(counter.get_total_flops()) / 1e9
+
+
+def engine_digest() -> str:
+    """Return a digest of the engine's code that turns a slice into a result: what it computes may change with it."""
+    digest = hashlib.sha256()
+    for module in (denoiser_code, devices, intensity, network_code, strength_code):
+        digest.update(inspect.getsource(module).encode())
+    return digest.hexdigest()[:16]
+
+
+def _slices(network: nn.Module) -> int:
+    slices: int = getattr(getattr(network, "architecture", None), "slices", 1)
+    return slices
+
+
+def _refuse_neighbours(name: str, slices: int) -> None:
+    # A slice repeated in their place would carry the same noise in all layers, which no neighbour does.
+    if slices > 1:
+        raise InputError(
+            f"{name} looks at {slices} slices at once, but the benchmark's noise is made for single slices; give it "
+            "weights with one slice at the entrance."
+        )
 
 
 def _through(network: nn.Module) -> Callable[[Noisy, float], Image]:

@@ -38,32 +38,40 @@ class Store:
         except OSError as error:
             raise OutputError(f"The folder {folder} cannot be made: {error.strerror or error}.") from error
 
-    def part(self, condition: str, method: str, fingerprint: str, compute: Callable[[], Any]) -> Any:
-        """Return the result of a method under a condition: the kept one, or the one computed and kept now."""
-        kept = self.kept(condition, method, fingerprint)
+    def part(
+        self, condition: str, method: str, fingerprint: str, compute: Callable[[], Any], *, revision: int = 0
+    ) -> Any:
+        """Return the result of a method under a condition: the kept one, or the one computed and kept now.
+
+        :param revision: of the condition's noise or of what is measured; a kept result of another does not count.
+        """
+        kept = self.kept(condition, method, fingerprint, revision=revision)
         if kept is not None:
             return kept
         result = compute()
         self.computed += 1
-        whole = {"condition": condition, "method": method, "key": self._key(fingerprint), "result": result}
+        whole = {"condition": condition, "method": method, "key": self._key(fingerprint, revision), "result": result}
         text = json.dumps(whole, allow_nan=False)
         write_beside(self._path(condition, method), lambda path: path.write_text(text, "utf-8"))
         return result
 
-    def kept(self, condition: str, method: str, fingerprint: str) -> Any:
+    def kept(self, condition: str, method: str, fingerprint: str, *, revision: int = 0) -> Any:
         """Return the kept result; None where there is none, or it is damaged, or of other settings or weights."""
         try:
             saved = json.loads(self._path(condition, method).read_text("utf-8"))
         except (OSError, ValueError):
             return None
         # As JSON has them: tuples became lists.
-        return saved.get("result") if saved.get("key") == json.loads(json.dumps(self._key(fingerprint))) else None
+        key = json.loads(json.dumps(self._key(fingerprint, revision)))
+        return saved.get("result") if saved.get("key") == key else None
 
-    def array(self, name: str, compute: Callable[[], npt.NDArray[Any]]) -> npt.NDArray[np.float16]:
-        """Return a kept array of noise, or compute and keep it, as float16."""
+    def array(
+        self, name: str, compute: Callable[[], npt.NDArray[Any]], *, revision: int = 0
+    ) -> npt.NDArray[np.float16]:
+        """Return a kept array of noise, or compute and keep it, as float16; ``revision`` as for :meth:`part`."""
         path = self.folder / "noise" / f"{_file_name(name)}.npy"
         key = path.with_suffix(".json")
-        settings = json.dumps({"format": _NOISE_FORMAT, **self._settings}, sort_keys=True)
+        settings = json.dumps({"format": _NOISE_FORMAT, **self._settings, **_revision(revision)}, sort_keys=True)
         with contextlib.suppress(OSError, ValueError):
             if key.read_text("utf-8") == settings:
                 kept: npt.NDArray[np.float16] = np.load(path)
@@ -74,11 +82,16 @@ class Store:
         write_beside(key, lambda beside: beside.write_text(settings, "utf-8"))
         return array
 
-    def _key(self, fingerprint: str) -> dict[str, Any]:
-        return {"format": _PART_FORMAT, "settings": self._settings, "fingerprint": fingerprint}
+    def _key(self, fingerprint: str, revision: int) -> dict[str, Any]:
+        return {"format": _PART_FORMAT, "settings": self._settings, "fingerprint": fingerprint, **_revision(revision)}
 
     def _path(self, condition: str, method: str) -> Path:
         return self.folder / "parts" / f"{_file_name(condition)}--{_file_name(method)}.json"
+
+
+def _revision(number: int) -> dict[str, int]:
+    """Return it as keys have it: the first, 0, is not written, so that what was kept without one still counts."""
+    return {"revision": number} if number else {}
 
 
 def write_beside(path: Path, write: Callable[[Path], object]) -> None:

@@ -12,7 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from meddenoise_training.benchmark.cases import Case, Image
-from meddenoise_training.benchmark.conditions import CONDITIONS, Noisy, noise_realisations, with_noise
+from meddenoise_training.benchmark.conditions import (
+    CONDITIONS,
+    Noisy,
+    noise_realisations,
+    noise_revision,
+    with_noise,
+)
 from meddenoise_training.benchmark.images import Report, strength_name
 from meddenoise_training.benchmark.methods import Method
 from meddenoise_training.benchmark.observers import contrast_transfer, lesion_figures, texture
@@ -101,7 +107,8 @@ class _Pool:
 
     def __getitem__(self, number: int) -> Image:
         if self._noise is None:
-            self._noise = self._store.array(f"tasks {self.case.name}", self._make)
+            revision = noise_revision(self.case, CONDITION)
+            self._noise = self._store.array(f"tasks {self.case.name}", self._make, revision=revision)
         return np.asarray(self._noise[number], np.float32)
 
 
