@@ -70,21 +70,24 @@ def _rmse(out: Path, name: str, source: Source, looks: _Looks) -> str | None:
     conditions = [c.name for c in CONDITIONS if c.name in source.table and c.group != "none"]
     if not conditions:
         return None
-    figure, axes = _figure(11, 4.8)
+    # No wider than the points need: a few of them far apart cannot be compared.
+    figure, axes = _figure(min(11.0, 4.5 + 0.16 * len(conditions) * (len(source.methods) + 2)), 4.8)
     places = np.arange(len(conditions))
     width = 0.8 / max(1, len(source.methods))
     for number, m in enumerate(source.methods):
-        means = [source.mean(c, m.name, "rmse_body") for c in conditions]
+        found = [source.group_mean([c], m.name, "rmse_body") for c in conditions]
+        mean, low, high = np.array([[np.nan] * 3 if i is None else [i.value, i.low, i.high] for i in found]).T
         shift = (number - (len(source.methods) - 1) / 2) * width
+        _interval(axes, places + shift, mean, low, high, looks.point(m.name)["color"])
         size = 60 if m.group == "ours" else 30
-        axes.scatter(places + shift, means, s=size, label=m.name, **looks.point(m.name))
+        axes.scatter(places + shift, mean, s=size, label=m.name, **looks.point(m.name))
     for edge in places[:-1] + 0.5:
         axes.axvline(edge, color="0.9", linewidth=0.8)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.set_xticks(places, [c.replace(" ", "\n", 3).replace("\n%", " %") for c in conditions], fontsize=8)
-    axes.set_ylabel("RMSE in the body, HU (log scale)")
+    axes.set_ylabel("RMSE in the body, HU (log scale), 95 % interval")
     titles = {
         "patients": "test patients; reference with noise of its own",
         "truth": "numerical abdomens; reference = truth",
@@ -155,8 +158,7 @@ def _detectability(
         found = [parts[m.name][strength_name(m.strength)]["lesions"][lesion]["cho"] for lesion in lesions]
         auc, low, high = np.array([[np.nan] * 3 if f is None else f["auc"] for f in found]).T
         x = np.arange(len(lesions)) + (number - (len(shown) - 1) / 2) * width
-        bars = np.clip([auc - low, high - auc], 0, None)
-        axes.errorbar(x, auc, yerr=bars, fmt="none", ecolor=looks.point(m.name)["color"], elinewidth=1, alpha=0.7)
+        _interval(axes, x, auc, low, high, looks.point(m.name)["color"])
         axes.scatter(x, auc, s=55 if m.group == "ours" else 28, label=m.name, **looks.point(m.name))
     for edge in np.arange(len(lesions) - 1) + 0.5:
         axes.axvline(edge, color="0.9", linewidth=0.8)
@@ -169,16 +171,17 @@ def _detectability(
 
 
 def _pareto(out: Path, result: dict[str, Any], methods: Sequence[Method], looks: _Looks) -> str | None:
-    """Draw quality against time: the mean gain in PSNR over the input, all conditions, truth."""
+    """Draw quality against time: the mean gain in PSNR over the input, all conditions, truth; of two or more."""
     source = Source(result["images"]["truth"], methods)
     conditions = [c.name for c in CONDITIONS if c.name in source.table and c.group != "none"]
-    if not conditions or not any(m.group == "input" for m in methods):
+    gains = {m.name: source.above(conditions, m.name, "input") for m in methods if m.group != "input"}
+    if sum(gain is not None for gain in gains.values()) < 2 or not any(m.group == "input" for m in methods):
         return None
     milliseconds = {m["name"]: m["milliseconds"] for m in result["methods"]}
     figure, axes = _figure(8, 5)
     for m in methods:
-        gain = source.above(conditions, m.name, "input")
-        if m.group == "input" or gain is None:
+        gain = gains.get(m.name)
+        if gain is None:
             continue
         axes.scatter(milliseconds[m.name], gain.value, s=90 if m.group == "ours" else 40, **looks.point(m.name))
         axes.annotate(m.name, (milliseconds[m.name], gain.value), textcoords="offset points", xytext=(6, 4), fontsize=8)
@@ -196,6 +199,12 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
     figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def _interval(axes: Any, x: Any, value: Any, low: Any, high: Any, colour: Any) -> None:
+    """Draw 95 % intervals as thin bars; rounding may put a bound on the wrong side of its value."""
+    bars = np.clip([value - low, high - value], 0, None)
+    axes.errorbar(x, value, yerr=bars, fmt="none", ecolor=colour, elinewidth=1, capsize=2, alpha=0.7)
 
 
 def _save(figure: Any, axes: Any, out: Path, name: str, *, legend: str | None) -> str:
