@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from meddenoise.domain import noise_or_none
 from meddenoise.errors import InputError, MissingPackageError, OutputError
@@ -13,10 +14,11 @@ from meddenoise.metrics import Window, bias, psnr, rmse, ssim
 from meddenoise.volume_files import Volume, written_beside
 
 _DISCLAIMER = "Research use only, not for diagnosis."
-#: The difference is shown over this part of the window's width: it is smaller than what it is the difference of.
-_DIFFERENCE_PART = 0.125
+#: This share of the difference's pixels is within what its colours show.
+_DIFFERENCE_PERCENT = 99.5
+#: Pixels of the picture: of a panel's width at least, between panels, above panels and below them.
+_LEAST_PANEL, _GAP, _ABOVE, _BELOW = 480, 12, 56, 64
 _DPI = 100
-_PANEL_INCHES = 5.0
 
 
 @dataclass(frozen=True)
@@ -105,19 +107,38 @@ def save_picture(
     if k >= len(a.array):
         raise InputError(f"There is no slice {k}; the volume has the slices 0 to {len(a.array) - 1}.")
     low, high = window.centre - window.width / 2, window.centre + window.width / 2
-    reach = _DIFFERENCE_PART * window.width
     first, second = a.array[k].astype(np.float64), b.array[k].astype(np.float64)
+    reach = _reach(second - first)
     panels = (
         (names[0], first, "gray", low, high),
         (names[1], second, "gray", low, high),
         (f"{names[1]} - {names[0]}", second - first, "RdBu_r", -reach, reach),
     )
-    figure = Figure(figsize=(3.2 * _PANEL_INCHES, 1.15 * _PANEL_INCHES), dpi=_DPI, layout="constrained")
-    for axes, (title, hu, colours, darkest, brightest) in zip(figure.subplots(1, 3), panels, strict=True):
-        shown = axes.imshow(hu, cmap=colours, vmin=darkest, vmax=brightest, aspect=a.spacing[1] / a.spacing[0])
-        axes.set_title(title, fontsize=9)
+    # Each pixel of a slice is a whole number of pixels wide, lest its noise gets a pattern.
+    across = first.shape[1] * -(-_LEAST_PANEL // first.shape[1])
+    down = round(across * first.shape[0] * a.spacing[1] / (first.shape[1] * a.spacing[0]))
+    width, height = 3 * (across + _GAP) + _GAP, down + _ABOVE + _BELOW
+    figure = Figure(figsize=((width + 0.01) / _DPI, (height + 0.01) / _DPI), dpi=_DPI)
+    for number, (title, hu, colours, darkest, brightest) in enumerate(panels):
+        left = _GAP + number * (across + _GAP)
+        axes = figure.add_axes((left / width, _BELOW / height, across / width, down / height))
+        shown = axes.imshow(hu, cmap=colours, vmin=darkest, vmax=brightest, aspect="auto", interpolation="nearest")
+        axes.set_title(title, fontsize=min(9.0, 1.6 * across / _DPI * 72 / len(title)), pad=3)
         axes.set_axis_off()
-        figure.colorbar(shown, ax=axes, shrink=0.8, label="HU")
-    figure.suptitle(f"Slice {k} at C{window.centre:g}/W{window.width:g} HU. {_DISCLAIMER}", fontsize=9)
+        bar = figure.add_axes(
+            ((left + 0.15 * across) / width, (_BELOW - 18) / height, 0.7 * across / width, 12 / height)
+        )
+        figure.colorbar(shown, cax=bar, orientation="horizontal", ticks=np.linspace(darkest, brightest, 5))
+        bar.tick_params(labelsize=8)
+        bar.set_xlabel("HU", fontsize=8, labelpad=1)
+    heading = f"Slice {k} at C{window.centre:g}/W{window.width:g} HU, difference to ±{reach:g} HU. {_DISCLAIMER}"
+    figure.text(0.5, 1 - 6 / height, heading, ha="center", va="top", fontsize=9)
     with written_beside(path, overwrite=overwrite) as beside:
         FigureCanvasAgg(figure).print_png(str(beside))
+
+
+def _reach(difference: npt.NDArray[np.float64]) -> float:
+    """Return up to which difference colours go, HU: 1, 2 or 5 of a decade, from what all but few pixels have."""
+    wanted = max(1.0, float(np.percentile(np.abs(difference), _DIFFERENCE_PERCENT)))
+    decade = 10.0 ** np.floor(np.log10(wanted))
+    return float(next(step * decade for step in (1, 2, 5, 10) if step * decade >= wanted))

@@ -326,6 +326,13 @@ def test_a_picture_of_the_comparison(ct: Path, tmp_path: Path):
     assert_refused(run("compare", ct, ct, "--picture", tmp_path / "d.jpg"), "ends in .png")
     assert_refused(run("compare", ct, ct, "--picture", tmp_path / "e.png", "--slice", "3"), "no slice 3")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ct.nrrd", "difference.png"]
+    volume = a_ct()
+    volume.array = volume.array + np.int16(3)
+    write_volume(tmp_path / "b.nrrd", volume)
+    succeed("compare", ct, tmp_path / "b.nrrd", "--picture", picture, "--overwrite")
+    height, width = (n // 2 for n in matplotlib.imread(picture).shape[:2])
+    red, _, blue = matplotlib.imread(picture)[height, width + width * 2 // 3, :3]
+    assert red - blue > 0.3, "little differences are shown as clearly as great ones"
 
 
 def test_the_card_of_a_model(tiny_weights: Path):

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from meddenoise.errors import OutputError
 from meddenoise.metrics import ABDOMEN
-from meddenoise_training.validation import Figures, Image
+from meddenoise_training.validation import NOISE_SD_HU, Figures, Image
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 LOG_NAME = "log.csv"
 FIGURES_NAME = "validation.csv"
 PICTURES_FOLDER = "pictures"
+#: Height of the line above pictures, pixels.
+HEADER = 28
 
 
 class Logs:
@@ -52,18 +55,20 @@ class Logs:
                 self._add(f"{name}/{row.name}", getattr(row, name), step)
 
     def pictures(self, step: int, rows: Sequence[Sequence[Image]]) -> None:
-        """Write slices, HU, in the window C50/W400: a row for each, its pictures side by side."""
+        """Write slices, HU, in the window C50/W400: a row for each, its pictures side by side.
+
+        :param rows: noisy, denoised and reference of each slice, as :meth:`Validation.pictures` gives them.
+        """
         if not rows:
             return
-        from matplotlib.image import imsave
-
         low = ABDOMEN.centre - ABDOMEN.width / 2
         hu = np.concatenate([np.concatenate(row, axis=1) for row in rows])
         grey = np.rint(np.clip((hu - low) / ABDOMEN.width, 0, 1) * 255).astype(np.uint8)
         path = self._run / PICTURES_FOLDER / f"step-{step:07}.png"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            imsave(path, np.stack([grey] * 3, axis=-1))  # as colours: a colour table would round again
+            names = (f"noisy (smooth kernel, {NOISE_SD_HU:g} HU)", f"denoised, step {step}", "reference")
+            _save_picture(path, grey, names)
         except OSError as error:
             raise _not_written(path, error) from error
         if self._board is not None:
@@ -77,6 +82,21 @@ class Logs:
     def _add(self, name: str, value: float, step: int) -> None:
         if self._board is not None and np.isfinite(value):
             self._board.add_scalar(name, value, step)
+
+
+def _save_picture(path: Path, grey: npt.NDArray[np.uint8], names: Sequence[str]) -> None:
+    """Write grey values, pixel by pixel, below a line that names the columns."""
+    from matplotlib.figure import Figure
+
+    dpi, (height, width) = 100, grey.shape
+    figure = Figure(figsize=((width + 0.01) / dpi, (height + HEADER + 0.01) / dpi), dpi=dpi)
+    figure.figimage(np.stack([grey] * 3, axis=-1), origin="upper")  # as colours: a colour table would round again
+    for number, name in enumerate(names):
+        column = width / len(names)
+        size = min(12.0, column / (0.6 * len(name)) * 72 / dpi)
+        place = ((number + 0.5) / len(names), 1 - HEADER / 2 / (height + HEADER))
+        figure.text(*place, name, ha="center", va="center", fontsize=size)
+    figure.savefig(path, dpi=dpi)
 
 
 def read_log(path: Path) -> list[dict[str, str]]:

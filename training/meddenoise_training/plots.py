@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from meddenoise.errors import InputError, OutputError
 from meddenoise_training.logs import FIGURES_NAME, LOG_NAME, read_log
+from meddenoise_training.validation import NOISE_SD_HU
 
 LOSS_PLOT = "loss.png"
 FIGURES_PLOT = "validation.png"
+#: Values further apart than this are drawn on a logarithmic axis.
+_WIDE_RANGE = 3.0
 
 
 def plot(run: Path) -> list[Path]:
@@ -36,28 +41,74 @@ def _plot_training(rows: list[dict[str, str]], path: Path) -> Path:
     axes = figure.subplots(3, 1, sharex=True)
     steps = [int(row["step"]) for row in rows]
     for ax, name in zip(axes, ("loss", "gradient_norm", "learning_rate"), strict=True):
-        ax.semilogy(steps, [float(row[name]) for row in rows], linewidth=1)
+        values = [float(row[name]) for row in rows]
+        ax.plot(steps, values, linewidth=1)
+        _scale(ax, values)
         ax.set_ylabel(name.replace("_", " "))
         ax.grid(alpha=0.3)
     axes[-1].set_xlabel("step")
+    figure.align_ylabels()
     return _save(figure, path)
 
 
 def _plot_figures(rows: list[dict[str, str]], path: Path) -> Path:
+    """Plot RMSE and bias; slices without added noise, whose RMSE is far smaller, have a panel of their own."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 6), layout="constrained")
-    axes = figure.subplots(2, 1, sharex=True)
-    for ax, column, label in zip(axes, ("rmse", "bias"), ("RMSE, HU", "bias, HU"), strict=True):
-        for name in dict.fromkeys(row["name"] for row in rows):
-            own = [row for row in rows if row["name"] == name]
-            ax.plot([int(r["step"]) for r in own], [float(r[column]) for r in own], marker=".", linewidth=1, label=name)
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    clean = [name for name in names if name.endswith(", none")]
+    noisy = [name for name in names if name not in clean]
+    panels = [
+        (chosen, column, label)
+        for chosen, column, label in (
+            (noisy, "rmse", "RMSE, HU"),
+            (clean, "rmse", "RMSE without\nadded noise, HU"),
+            (names, "bias", "bias, HU"),
+        )
+        if chosen
+    ]
+    figure = Figure(figsize=(10, 1 + 2.6 * len(panels)), layout="constrained")
+    axes = figure.subplots(len(panels), 1, sharex=True)
+    for ax, (chosen, column, label) in zip(axes, panels, strict=True):
+        values = [_curve(ax, rows, name, column, names) for name in chosen]
+        if column == "rmse":
+            _scale(ax, [v for curve in values for v in curve])
         ax.set_ylabel(label)
         ax.grid(alpha=0.3)
-    axes[0].set_yscale("log")
-    axes[0].legend(fontsize="small", ncols=2, title="averaged weights on validation slices")
-    axes[1].set_xlabel("step")
+    axes[-1].set_xlabel("step")
+    figure.align_ylabels()
+    figure.suptitle(f"Averaged weights on validation slices with noise of {NOISE_SD_HU:g} HU", fontsize=11)
+    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside right upper", fontsize="small", frameon=False)
     return _save(figure, path)
+
+
+def _curve(ax: Any, rows: Sequence[dict[str, str]], name: str, column: str, names: Sequence[str]) -> list[float]:
+    """Draw a curve, scanned slices solid, synthetic dashed, each kind of noise in its colour; return its values."""
+    noises = list(dict.fromkeys(n.split(", ")[-1] for n in names))
+    own = [row for row in rows if row["name"] == name]
+    values = [float(row[column]) for row in own]
+    ax.plot(
+        [int(row["step"]) for row in own],
+        values,
+        label=name,
+        color=f"C{noises.index(name.split(', ')[-1])}",
+        linestyle="--" if name.startswith("synthetic") else "-",
+        marker=".",
+        linewidth=1,
+    )
+    return values
+
+
+def _scale(ax: Any, values: Sequence[float]) -> None:
+    """Make the axis logarithmic where values are far apart: ticks at 1, 2 and 5 of each decade, in plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    positive = [value for value in values if 0 < value < float("inf")]
+    if positive and max(positive) > _WIDE_RANGE * min(positive):
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.yaxis.set_major_formatter("{x:g}")
 
 
 def _save(figure: object, path: Path) -> Path:

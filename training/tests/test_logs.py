@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from meddenoise.errors import InputError, OutputError
+from meddenoise_training import plots
 from meddenoise_training.config import load_config
 from meddenoise_training.fit import fit
-from meddenoise_training.logs import FIGURES_NAME, LOG_NAME, PICTURES_FOLDER, Logs, read_log
+from meddenoise_training.logs import FIGURES_NAME, HEADER, LOG_NAME, PICTURES_FOLDER, Logs, read_log
 from meddenoise_training.manifest import open_slices, read_manifest
 from meddenoise_training.plots import FIGURES_PLOT, LOSS_PLOT, plot
+from meddenoise_training.validation import Figures
 
 SETTINGS = {
     **{"network.widths": [4, 8], "network.blocks": 1, "data.patch": 32, "data.batch": 2, "fit.warmup_steps": 1},
@@ -29,6 +31,8 @@ def run(prepared, tmp_path_factory):
 def test_pictures_show_noisy_denoised_and_reference_at_the_abdomen_window(run, prepared):
     assert [p.name for p in sorted((run / PICTURES_FOLDER).iterdir())] == ["step-0000002.png", "step-0000004.png"]
     picture = matplotlib.image.imread(run / PICTURES_FOLDER / "step-0000004.png")[..., 0]
+    header, picture = picture[:HEADER], picture[HEADER:]
+    assert all(np.ptp(part) > 0.5 for part in np.array_split(header, 3, axis=1)), "each column has its name above"
     assert picture.shape == (2 * 64, 3 * 64), "two slices, three pictures of each"
     hu = np.asarray(open_slices(prepared, "validation", read_manifest(prepared)), dtype=float)
     grey = np.clip((hu + 150) / 400, 0, 1)
@@ -58,6 +62,25 @@ def test_plots_are_written_at_the_end_and_again_when_asked(run):
         (run / name).unlink()
     assert plot(run) == [run / LOSS_PLOT, run / FIGURES_PLOT]
     assert (run / LOSS_PLOT).exists()
+
+
+def test_curves_without_added_noise_do_not_press_the_others_together(tmp_path, monkeypatch):
+    logs = Logs(tmp_path, 0, tensorboard=False)
+    for step in (10, 20):
+        logs.training(step, {"loss": 2.5 / step, "gradient_norm": 1.0, "learning_rate": 1e-3 / step**3})
+        names = (("ct, white", 12.0), ("synthetic, white", 10.0), ("synthetic, none", 0.5))
+        logs.validation(step, [Figures(name, 25, rmse, 20, 30, 0.1) for name, rmse in names])
+    figures = []
+    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
+    plot(tmp_path)
+    training, validation = figures
+    assert "25 HU" in validation.get_suptitle()
+    assert [len(ax.lines) for ax in validation.axes] == [2, 1, 3]
+    assert validation.axes[0].get_ylim()[0] > 5
+    for figure in (training, validation):
+        figure.draw_without_rendering()
+        assert np.ptp([ax.yaxis.label.get_window_extent().x1 for ax in figure.axes]) < 1.5, "labels are aligned"
+        assert not any("10^" in t.get_text() for ax in figure.axes for t in ax.get_yticklabels(which="both"))
 
 
 def test_lines_beyond_the_last_checkpoint_are_taken_out_when_a_run_goes_on(tmp_path):
