@@ -160,7 +160,7 @@ def _check_fits(hu: Array, slices: list[Slice]) -> None:
     shape = (len(slices), *slices[0].size)
     if hu.shape != shape:
         raise InputError(f"The array has the shape {hu.shape}, the series {shape}; they do not belong together.")
-    if not np.isfinite(hu).all():
+    if hu.dtype.kind == "f" and not np.isfinite(hu).all():
         raise InputError("The array holds values that are no numbers (NaN or infinite), which DICOM cannot store.")
     uids = [item.sop_uid for item in slices]
     if len(set(uids)) < len(uids):
