@@ -51,3 +51,8 @@ def __getattr__(name: str) -> Any:
 
         return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """Return what is here, with the public names that are imported when they are used."""
+    return sorted({*globals(), *__all__})

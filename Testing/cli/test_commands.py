@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -18,7 +19,10 @@ from typer.testing import CliRunner, Result
 
 from meddenoise import Denoiser, read_volume, write_volume
 from meddenoise.cli import app
+from meddenoise.model_card import ModelCard
+from meddenoise.network import seeded_network
 from meddenoise.volume_files import Volume
+from meddenoise.weights import save_weights, sha256_of
 
 GEOMETRY = {"spacing": (0.7, 0.8, 2.5), "origin": (-120.25, 3.5, 1000.0)}
 
@@ -345,3 +349,22 @@ def test_the_card_of_a_model(tiny_weights: Path):
     assert values["card"]["name"] == "tiny"
     assert "limit: " not in succeed("models").stdout
     assert_refused(run("models", "unheard-of"), "unheard-of")
+
+
+def test_own_weights_are_known_by_their_card(tiny_weights: Path, tiny_card: ModelCard, tmp_path: Path):
+    """Whatever the file is called: a copy called fast is not the shipped Fast, and no default."""
+    copy = tmp_path / "fast.safetensors"
+    copy.write_bytes(tiny_weights.read_bytes())
+    sha256 = sha256_of(copy)
+    (values,) = json.loads(succeed("models", copy, "--json").stdout)
+    assert (values["name"], values["sha256"], values["default_on"]) == ("tiny", sha256, [])
+    text = succeed("models", copy).stdout
+    assert text.startswith(f"tiny: {tiny_card.title}. Own weights: {copy}\n")
+    assert f"SHA-256 {sha256[:12]}" in text
+
+
+def test_data_without_a_doi_stand_in_the_card_without_one(tiny_card: ModelCard, tmp_path: Path):
+    data = ({"name": "Our archive", "licence": "own", "patients": 1, "slices": 2},)
+    card = dataclasses.replace(tiny_card, data=data)
+    save_weights(tmp_path / "own.safetensors", seeded_network(card.architecture, seed=1), card)
+    assert "    data: Our archive, 1 patient, own\n" in succeed("models", tmp_path / "own.safetensors").stdout

@@ -5,6 +5,8 @@ from __future__ import annotations
 import doctest
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,9 @@ def test_the_examples_of_docstrings(name: str, tmp_path: Path, monkeypatch: pyte
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_the_public_names_are_listed_before_they_are_used() -> None:
+    """A shell completes what dir tells; in a process of its own, where nothing was imported yet."""
+    script = "import meddenoise\nassert set(meddenoise.__all__) <= set(dir(meddenoise)), dir(meddenoise)"
+    subprocess.run([sys.executable, "-c", script], check=True)

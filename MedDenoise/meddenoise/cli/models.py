@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meddenoise.catalogue import default_model
+from meddenoise.catalogue import default_model, find_model
 from meddenoise.cli import options
 from meddenoise.cli.reporting import SHA256_PREFIX, as_json, lines
 from meddenoise.errors import counted
@@ -28,12 +29,12 @@ def models(
 ) -> None:
     """List the models that come with MedDenoise, or show the card of one: domain, figures, data, limits."""
     from meddenoise import shipped_models
-    from meddenoise.catalogue import find_model
     from meddenoise.weights import read_card
 
     chosen = shipped_models() if name is None else [find_model(name)]
     with_cards = verbose or json or name is not None
     cards = [read_card(model.path) if with_cards else None for model in chosen]
+    chosen = [_as_its_card_says(model, card) for model, card in zip(chosen, cards, strict=True)]
     if json:
         as_json([_values(model, card) for model, card in zip(chosen, cards, strict=True)])
         return
@@ -61,9 +62,22 @@ def _values(model: Model, card: ModelCard | None) -> dict[str, Any]:
     }
 
 
+def _as_its_card_says(model: Model, card: ModelCard | None) -> Model:
+    """Return a model of the user's own with name and title of its card, and the SHA-256 of its file."""
+    from meddenoise.weights import sha256_of
+
+    if card is None or model.sha256 is not None:
+        return model
+    return replace(model, name=card.name, title=card.title, sha256=sha256_of(model.path))
+
+
 def _default_on(model: Model) -> list[str]:
     """Return on which devices a model is the one that ``auto`` stands for."""
-    return [kind for kind, device in (("cpu", "cpu"), ("gpu", "cuda")) if default_model(device) == model.name]
+    return [
+        kind
+        for kind, device in (("cpu", "cpu"), ("gpu", "cuda"))
+        if find_model(default_model(device)).path == model.path
+    ]
 
 
 def _card_lines(card: ModelCard) -> list[str]:
@@ -74,7 +88,8 @@ def _card_lines(card: ModelCard) -> list[str]:
         *([card.figures["conditions"]] if "conditions" in card.figures else []),
         *(_figure_line(split, row) for split in ("validation", "test") for row in card.figures.get(split, [])),
         *(
-            f"data: {row['name']}, {counted(row['patients'], 'patient')}, {row['licence']}, doi:{row['doi']}"
+            f"data: {row['name']}, {counted(row['patients'], 'patient')}, {row['licence']}"
+            + (f", doi:{row['doi']}" if row.get("doi") else "")
             for row in card.data
         ),
         *(f"limit: {limit}" for limit in card.limits),
