@@ -11,8 +11,14 @@ import torch
 from torch import Tensor
 
 from meddenoise.errors import InputError, OutputError
+from meddenoise_training.disk import why_not_written
 
 CHECKPOINT_NAME = "checkpoint.pt"
+#: What every checkpoint of `fit` holds, and of which type.
+_PARTS: dict[str, type] = {
+    **dict.fromkeys(("network", "ema", "optimizer", "schedule", "precision", "config"), dict),
+    **{"step": int, "prepared": str, "manifest": str},
+}
 
 
 def write_checkpoint(run: Path, state: dict[str, Any]) -> None:
@@ -26,15 +32,19 @@ def write_checkpoint(run: Path, state: dict[str, Any]) -> None:
         torch.save(state, beside)
         beside.replace(run / CHECKPOINT_NAME)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        reason = why_not_written(error, run if run.is_dir() else run.parent)
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
-        raise OutputError(f"The checkpoint cannot be written to {run}: {error}.") from error
+        kept = "; the last checkpoint is kept" if (run / CHECKPOINT_NAME).exists() else ""
+        raise OutputError(
+            f"The checkpoint cannot be written to {run}: {reason}{kept}. Make room, and give the same command again."
+        ) from error
 
 
 def read_checkpoint(run: Path) -> dict[str, Any] | None:
     """Read the state of a run; None where there is no checkpoint.
 
-    :raises InputError: when it cannot be read.
+    :raises InputError: when it cannot be read, or is none.
     """
     path = run / CHECKPOINT_NAME
     return read_checkpoint_file(path) if path.exists() else None
@@ -43,13 +53,39 @@ def read_checkpoint(run: Path) -> dict[str, Any] | None:
 def read_checkpoint_file(path: Path) -> dict[str, Any]:
     """Read a checkpoint.
 
-    :raises InputError: when it cannot be read.
+    :raises InputError: when it cannot be read, or is none of ``fit``.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
-        raise InputError(f"The checkpoint {path} cannot be read: {error}. Remove it to start again.") from error
-    return state
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"The checkpoint {path} cannot be read: {error.strerror or error}.") from error
+    try:
+        with file:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    # A damaged file is told in whatever way, and what torch tells of it fills a screen.
+    except (OSError, RuntimeError, EOFError, UnpicklingError, LookupError, ValueError, TypeError) as error:
+        raise InputError(
+            f"The checkpoint {path} cannot be read, it is damaged or something else; remove it to start again."
+        ) from error
+    if not _is_checkpoint(state):
+        raise InputError(
+            f"{path} is not a checkpoint of `meddenoise-train fit` that this version knows; name the folder of another "
+            "run."
+        )
+    return dict(state)
+
+
+def _is_checkpoint(state: object) -> bool:
+    if not isinstance(state, dict) or any(not isinstance(state.get(name), kind) for name, kind in _PARTS.items()):
+        return False
+    fit, best = state["config"].get("fit"), state.get("best")
+    weights = [state["network"], state["ema"]]
+    if best is not None:
+        if not isinstance(best, dict) or not isinstance(best.get("ema"), dict) or "step" not in best:
+            return False
+        weights.append(best["ema"])
+    tensors = all(isinstance(tensor, Tensor) for some in weights for tensor in some.values())
+    return tensors and isinstance(fit, dict) and isinstance(fit.get("steps"), int)
 
 
 def averaged_weights(saved: dict[str, Any]) -> dict[str, Tensor]:

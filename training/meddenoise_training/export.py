@@ -15,13 +15,14 @@ from meddenoise.errors import InputError, OutputError
 from meddenoise.intensity import HU_PER_UNIT
 from meddenoise.model_card import ModelCard
 from meddenoise.network import ResidualAutoencoder
-from meddenoise.weights import save_weights, sha256_of, tensors_digest
+from meddenoise.weights import save_weights, tensors_digest
 from meddenoise_training.benchmark.card_figures import Benchmarked
 from meddenoise_training.card import CardText, Origins, read_card_text
 from meddenoise_training.card_page import card_page
 from meddenoise_training.checkpoint import read_checkpoint
 from meddenoise_training.config import Config
-from meddenoise_training.manifest import MANIFEST_NAME, Manifest, read_manifest
+from meddenoise_training.data_identity import data_identity, first_other_data
+from meddenoise_training.manifest import Manifest, read_manifest
 from meddenoise_training.networks import averaged_network
 from meddenoise_training.noise.correlated import SHARP, SMOOTH
 from meddenoise_training.validation import NOISE_SD_HU, Validation
@@ -56,9 +57,10 @@ def export(run: Path, target: Path, card_text: Path, *, benchmark: Path | None =
         raise InputError(
             f"'{config.architecture}' is a network for comparison, which MedDenoise does not run or export."
         )
-    text, manifest = read_card_text(card_text), _manifest_of(saved, prepared)
+    text, manifest = read_card_text(card_text), read_manifest(prepared)
     _refuse_shipped_name(text.name, target, card_text)
-    origins = Origins(prepared, manifest, config)
+    origins = Origins(prepared, manifest, config)  # says so where bank or targets are missing
+    _refuse_other_data(saved, prepared, config)
     network = averaged_network(saved, config)
     assert isinstance(network, ResidualAutoencoder)
     measured = {} if benchmark is None else {"benchmark": _measured(benchmark, network, text, origins)}
@@ -81,20 +83,16 @@ def export(run: Path, target: Path, card_text: Path, *, benchmark: Path | None =
 def _config(saved: dict[str, Any], run: Path) -> Config:
     try:
         return Config.model_validate(saved["config"])
-    except (ValidationError, KeyError) as error:
+    except ValidationError as error:
         raise InputError(f"The run in {run} was made by another version; export it with that one.") from error
 
 
-def _manifest_of(saved: dict[str, Any], prepared: Path) -> Manifest:
-    """Return the manifest that a run was trained with; another one would name other data."""
-    manifest = read_manifest(prepared)
-    # Runs of the first version did not write down their data.
-    if saved.get("manifest", "") not in ("", sha256_of(prepared / MANIFEST_NAME)):
+def _refuse_other_data(saved: dict[str, Any], prepared: Path, config: Config) -> None:
+    """Refuse a prepared folder, bank or targets other than those that a run was trained with."""
+    if other := first_other_data(saved, data_identity(prepared, config), prepared, config):
         raise InputError(
-            f"The prepared folder {prepared} was made anew since the run began, so the card would name other data; put "
-            "the former one back."
+            f"{other} was made anew since the run began, so the card would name other data; put the former one back."
         )
-    return manifest
 
 
 def _refuse_shipped_name(name: str, target: Path, card_text: Path) -> None:

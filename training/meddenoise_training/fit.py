@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 
 from meddenoise.errors import InputError
+from meddenoise_training.checkpoint import read_checkpoint
 from meddenoise_training.config import Config
 from meddenoise_training.logs import Logs
 from meddenoise_training.plots import plot
 from meddenoise_training.processes import Processes
 from meddenoise_training.samples import Batch
-from meddenoise_training.state import FitState
+from meddenoise_training.state import FitState, NotFiniteError
 from meddenoise_training.validation import Validation
 
 _PACE_STEPS = 30
@@ -62,6 +63,8 @@ def fit(
             if _any_process(state, state.out_of_patience or stop()):
                 break
             loop.step(batch)
+    except NotFiniteError as error:
+        raise InputError(f"{error} {_what_is_kept(state, run, error)}") from error
     finally:
         loop.close()
     state.waited = fabric.broadcast(state.waited)
@@ -172,6 +175,19 @@ def steps_within(
             f"{config.fit.warmup_steps} steps, which `--set fit.warmup_steps=N` changes."
         )
     return max(fitting, least)
+
+
+def _what_is_kept(state: FitState, run: Path, error: NotFiniteError) -> str:
+    """Save a run that is good but for its data, and return what is kept of it, in a sentence.
+
+    One that has diverged is not saved: its last checkpoint is from before, or nearer to that.
+    """
+    if error.data_at_fault and state.step > 0:
+        if state.fabric.is_global_zero:
+            state.save(run)
+        return f"Step {state.step} is saved; the same command goes on from there."
+    saved = read_checkpoint(run)
+    return "Nothing was saved yet." if saved is None else f"The checkpoint of step {saved['step']} is kept in {run}."
 
 
 def _any_process(state: FitState, asked: bool) -> bool:

@@ -47,12 +47,7 @@ def inspect(path: Path) -> Inspection:
 
 def _inspect_run(file: Path) -> Inspection:
     saved = read_checkpoint_file(file)
-    try:
-        config, step = dict(saved["config"]), int(saved["step"])
-        weights = sum(tensor.numel() for tensor in averaged_weights(saved).values())
-        planned = config["fit"]["steps"]
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"{file} is not a checkpoint of `meddenoise-train fit`.") from error
+    config, step = saved["config"], saved["step"]
     validations = _validations(file.parent, step)
     best = min(validations, key=_mean_rmse) if validations else None
     kept = saved.get("best")
@@ -60,8 +55,8 @@ def _inspect_run(file: Path) -> Inspection:
         "kind": "run",
         "path": str(file),
         "step": step,
-        "planned": planned,
-        "parameters": weights,
+        "planned": config["fit"]["steps"],
+        "parameters": sum(tensor.numel() for tensor in averaged_weights(saved).values()),
         "prepared": saved.get("prepared"),
         "begun_from": saved.get("begun_from"),
         "distilled_from": saved.get("distilled_from"),

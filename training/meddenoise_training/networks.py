@@ -70,7 +70,7 @@ def read_network(path: Path) -> TrainedNetwork:
         config = Config(**{key: saved["config"].get(key) for key in ("architecture", "network")})
         origin = f"a run of {saved['step']} steps, SHA-256 {sha256_of(file)}"
         return TrainedNetwork(averaged_network(saved, config), origin)
-    except (KeyError, TypeError, AttributeError, RuntimeError, ValidationError) as error:
+    except (RuntimeError, ValidationError) as error:
         raise InputError(f"{file} is not a checkpoint of `meddenoise-train fit` that this version knows.") from error
 
 

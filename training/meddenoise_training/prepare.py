@@ -16,6 +16,7 @@ from typing import Any
 
 from meddenoise.errors import InputError, OutputError
 from meddenoise.metrics import ABDOMEN, Window
+from meddenoise_training.disk import why_not_written
 from meddenoise_training.inventory import Found, LeftOut, Shares, found_in, look_through, units_of
 from meddenoise_training.manifest import MANIFEST_NAME, SPLITS, Collection, Manifest, Slice, read_collections
 from meddenoise_training.pictures import write_pictures
@@ -117,7 +118,7 @@ def prepare(
     except OSError as error:
         kept = f" What is done is kept in {begun.folder}; the same command goes on." if begun is not None else ""
         raise OutputError(
-            f"The prepared data cannot be written to {target}: {error.strerror or error}.{kept}"
+            f"The prepared data cannot be written to {target}: {why_not_written(error, target.parent)}.{kept}"
         ) from error
     for one in left_out:
         report(f"Left out: {one}".replace(str(source), "."))

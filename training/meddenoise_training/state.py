@@ -8,31 +8,42 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from pydantic import ValidationError
-from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
 from meddenoise.errors import InputError
 from meddenoise.intensity import HU_PER_UNIT
-from meddenoise.weights import sha256_of
 from meddenoise_training.checkpoint import read_checkpoint, write_checkpoint
 from meddenoise_training.config import Config
+from meddenoise_training.data_identity import data_identity, first_other_data
 from meddenoise_training.losses import make_loss
-from meddenoise_training.manifest import MANIFEST_NAME
+from meddenoise_training.manifest import neighbours, read_manifest
 from meddenoise_training.networks import TrainedNetwork, build, read_network
+from meddenoise_training.noise.bank import BANK_FOLDER, Bank
 from meddenoise_training.optimisers import make_optimiser
 from meddenoise_training.samples import Batch, Samples
 from meddenoise_training.schedules import make_schedule
 from meddenoise_training.validation import Figures
 
 #: What may change between two parts of a run: its length, and what only looks at it.
-_FREE = {
-    *("steps", "log_every", "validate_every", "validation_slices", "patience", "pictures", "tensorboard"),
-    *("checkpoint_minutes", "workers"),
-}
+_FREE = {"steps", "log_every", "pictures", "tensorboard", "checkpoint_minutes", "workers"}
+#: What only looks at it as well, unless a run that may stop early keeps the weights of its best validation.
+_FREE_WITHOUT_PATIENCE = {"validate_every", "validation_slices"}
+
+
+class NotFiniteError(InputError):
+    """A step that was not taken, as there is NaN or infinity in it.
+
+    ``data_at_fault``: the run itself is as good as before, once its data are mended; else it has diverged.
+    """
+
+    def __init__(self, sentence: str, *, data_at_fault: bool) -> None:
+        super().__init__(sentence)
+        self.data_at_fault = data_at_fault
 
 
 class FitState:
@@ -46,6 +57,7 @@ class FitState:
             )
         self.config, self.prepared, self.fabric = config, prepared, fabric
         self.samples = Samples(prepared, config)
+        self.data = data_identity(prepared, config)
         self.plain = build(config)
         self.plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # in torch's docs, not its stubs
         optimizer = make_optimiser(self.plain.parameters(), config.fit)
@@ -90,25 +102,30 @@ class FitState:
         if saved is None:
             return False
         try:
-            before = _fixed(Config.model_validate(saved["config"]))
-        except (ValidationError, KeyError) as error:
+            config = Config.model_validate(saved["config"])
+        except ValidationError as error:
             raise InputError(f"The run in {run} was made by another version; take another run folder.") from error
-        now = _fixed(self.config)
+        patience = None not in (config.fit.patience, self.config.fit.patience)
+        before, now = (_fixed(one, with_patience=patience) for one in (config, self.config))
         if changed := [name for name in now if now[name] != before[name]]:
             raise InputError(
                 f"The run in {run} has another configuration ({', '.join(changed)}); use that, or another run folder."
             )
-        # Runs of the first version did not write down their data.
-        if saved.get("manifest", self._manifest()) != self._manifest():
+        if other := first_other_data(saved, self.data, self.prepared, self.config):
             raise InputError(
-                f"The prepared folder {self.prepared} is not the one that the run in {run} began with; give that one, "
-                "or take another run folder."
+                f"{other} is not the one that the run in {run} began with; put that one back, or take another run "
+                "folder."
             )
-        self.plain.load_state_dict(saved["network"])
-        self.ema.load_state_dict(saved["ema"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.schedule.load_state_dict(saved["schedule"])
-        self.fabric.strategy.precision.load_state_dict(saved.get("precision", {}))
+        try:
+            self.plain.load_state_dict(saved["network"])
+            self.ema.load_state_dict(saved["ema"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.schedule.load_state_dict(saved["schedule"])
+            self.fabric.strategy.precision.load_state_dict(saved["precision"])
+        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"The checkpoint in {run} is damaged: its parts do not fit its configuration; take another run folder."
+            ) from error
         self.step = saved["step"]
         self.begun_from, self.best, self.waited = saved.get("begun_from"), saved.get("best"), saved.get("waited", 0)
         return True
@@ -130,7 +147,7 @@ class FitState:
                 "waited": self.waited,
                 "config": self.config.model_dump(mode="json"),
                 "prepared": str(self.prepared.resolve()),
-                "manifest": self._manifest(),
+                **self.data,
             },
         )
 
@@ -156,7 +173,7 @@ class FitState:
         """Take one step with a batch.
 
         :returns: the loss, and the gradient's norm before clipping.
-        :raises InputError: when one of them is not finite; nothing has changed then.
+        :raises NotFiniteError: when one of them is not finite; nothing has changed then.
         """
         batch = self.fabric.to_device(batch)
         denoised = self.network(batch.noisy) * HU_PER_UNIT
@@ -172,7 +189,7 @@ class FitState:
             self.network, self.optimizer, max_norm=self.config.fit.clip_norm, error_if_nonfinite=False
         )
         values = float(loss.detach()), float(norm)
-        self._refuse_what_is_not_finite(*values, batch, denoised)
+        self._refuse_what_is_not_finite(*values, batch)
         self.optimizer.step()
         self.schedule.step()
         self.ema.update_parameters(self.plain)
@@ -203,25 +220,40 @@ class FitState:
         teacher.network.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return teacher
 
-    def _refuse_what_is_not_finite(self, loss: float, norm: float, batch: Batch, denoised: Tensor) -> None:
+    def _refuse_what_is_not_finite(self, loss: float, norm: float, batch: Batch) -> None:
         # Gradients of float16 overflow now and then: its scaler leaves such a step out and tries a smaller scale.
         if math.isfinite(loss) and (math.isfinite(norm) or self.fabric.strategy.precision.precision == "16-mixed"):
             return
-        for what, values in (("a patch", batch.noisy), ("the target", batch.target), ("the result", denoised)):
+        for what, values in (("patch", batch.noisy), ("target", batch.target)):
             wrong = ~values.isfinite().flatten(1).all(dim=1)
             if wrong.any():
-                slices = ", ".join(str(index) for index in sorted({int(i) for i in batch.slices[wrong]}))
-                cause = f"{what} of training slice {slices} (manifest.json, counted from 0) holds NaN or infinity"
-                break
-        else:
-            cause = "its gradient holds NaN or infinity"
-        raise InputError(
-            f"Step {self.step + 1} was not taken: {cause}; the last checkpoint is kept. Mend the data, or train anew "
-            "with a lower fit.learning_rate."
+                raise self._wrong_data(what, int(batch.slices[wrong][0]))
+        raise NotFiniteError(
+            f"Step {self.step + 1} was not taken, as its loss or gradient is NaN or infinite: the training has "
+            f"diverged; begin another run with a lower fit.learning_rate than {self.config.fit.learning_rate:g}.",
+            data_at_fault=False,
         )
 
-    def _manifest(self) -> str:
-        return sha256_of(self.prepared / MANIFEST_NAME)
+    def _wrong_data(self, what: str, index: int) -> NotFiniteError:
+        """Return the error for a training slice with NaN in its patch: prepared slices are integers, a bank is not."""
+        cause = f"the {what} drawn of training slice {index} (manifest.json, counted from 0) holds NaN or infinity"
+        todo = "change the settings in [noise]"
+        if self.config.noise.projection_share > 0 and (file := self._wrong_noise(index)) is not None:
+            cause = f"the noise bank holds NaN or infinity in {file}"
+            todo = f"remove that file and make it again with `meddenoise-train bank {self.prepared}`"
+        return NotFiniteError(f"Step {self.step + 1} was not taken, as {cause}; {todo}.", data_at_fault=True)
+
+    def _wrong_noise(self, index: int) -> str | None:
+        """Return which file of the bank holds what is not finite for a training slice and its neighbours."""
+        manifest = read_manifest(self.prepared)
+        bank = Bank(self.prepared, manifest)
+        reach = self.config.shape.slices // 2 if self.config.shape is not None else 0
+        for near in neighbours(manifest.splits["train"], index, reach):
+            for realisation in range(bank.realisations):
+                noise, sd = bank.slice(near, realisation)
+                if not (np.isfinite(noise).all() and math.isfinite(sd)):
+                    return str(getattr(noise, "filename", self.prepared / BANK_FOLDER))
+        return None
 
 
 class _Steps(Dataset[Batch]):
@@ -234,9 +266,14 @@ class _Steps(Dataset[Batch]):
         return self._samples.draw(step, self._places)
 
 
-def _fixed(config: Config) -> dict[str, Any]:
-    """Return what may not change between two parts of a run, by dotted name."""
-    values = config.model_dump(mode="json", exclude={"fit": _FREE})
+def _fixed(config: Config, *, with_patience: bool) -> dict[str, Any]:
+    """Return what may not change between two parts of a run, by dotted name.
+
+    :param with_patience: the run may stop early; how often it waits belongs to its length, but not whether it does.
+    """
+    free = _FREE if with_patience else _FREE | _FREE_WITHOUT_PATIENCE
+    values = config.model_dump(mode="json", exclude={"fit": free})
+    values["fit"]["patience"] = config.fit.patience is not None
     flat = {}
     for name, value in values.items():
         if isinstance(value, dict):

@@ -9,8 +9,8 @@ import shutil
 import pytest
 import torch
 
-from meddenoise.errors import InputError, OutputError
-from meddenoise_training.checkpoint import CHECKPOINT_NAME, read_checkpoint, write_checkpoint
+from meddenoise.errors import InputError
+from meddenoise_training.checkpoint import read_checkpoint
 from meddenoise_training.config import load_config
 from meddenoise_training.fit import fit, steps_within
 from meddenoise_training.logs import FIGURES_NAME, LOG_NAME
@@ -143,28 +143,6 @@ def test_time_too_short_for_the_warmup_is_told(prepared):
     lines.clear()
     assert steps_within(0.5, tiny(), prepared, report=lines.append) > 4
     assert lines == []
-
-
-class _DiskFull:
-    """What fails in the middle of being saved."""
-
-    def __reduce__(self):
-        raise OSError("No space left on device")
-
-
-def test_failed_save_leaves_the_last_checkpoint(tmp_path):
-    write_checkpoint(tmp_path, {"step": 1})
-    with pytest.raises(OutputError, match="No space left"):
-        write_checkpoint(tmp_path, {"step": 2, "network": _DiskFull()})
-    assert read_checkpoint(tmp_path) == {"step": 1}
-    assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT_NAME]
-
-
-def test_damaged_checkpoint_is_named(tmp_path):
-    assert read_checkpoint(tmp_path) is None
-    (tmp_path / CHECKPOINT_NAME).write_bytes(b"not a checkpoint")
-    with pytest.raises(InputError, match="cannot be read"):
-        read_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import collections
 import json
 import re
-import resource
 import shutil
 import signal
-import sys
 
+import numpy as np
 import pytest
 import torch
 
-from meddenoise.errors import InputError, OutputError
+from meddenoise.errors import InputError
 from meddenoise_training.checkpoint import CHECKPOINT_NAME, read_checkpoint, write_checkpoint
+from meddenoise_training.cleaned_targets import TARGETS_FOLDER, clean_targets
 from meddenoise_training.cli.ending import asked_to_stop
 from meddenoise_training.config import load_config
 from meddenoise_training.fit import fit
-from meddenoise_training.manifest import MANIFEST_NAME
+from meddenoise_training.manifest import MANIFEST_NAME, read_manifest
+from meddenoise_training.noise.bank import BANK_FOLDER, make_bank
 from meddenoise_training.processes import Processes
 from meddenoise_training.state import FitState
 
@@ -37,42 +37,106 @@ def train(config, prepared, run, **told):
     return fit(config, prepared, run, **{"report": lambda _: None, **told})
 
 
-def test_nan_in_a_patch_stops_before_the_step_and_names_the_slice(prepared):
+def test_nan_in_a_patch_stops_before_the_step(prepared):
     state = FitState(tiny(), prepared, Processes().launch("32-true"))
     batch = next(state.batches())
     batch.noisy[1, 0, 3, 5] = float("nan")
     before = {name: tensor.clone() for name, tensor in state.plain.state_dict().items()}
-    named = re.escape(f"a patch of training slice {int(batch.slices[1])} (")
-    with pytest.raises(InputError, match=f"Step 1 was not taken: {named}.*the last checkpoint is kept"):
+    named = re.escape(f"the patch drawn of training slice {int(batch.slices[1])} (")
+    with pytest.raises(InputError, match=rf"Step 1 was not taken, as {named}.*change the settings in \[noise\]"):
         state.train_step(batch)
     assert state.step == 0
     assert all(torch.equal(tensor, before[name]) for name, tensor in state.plain.state_dict().items())
 
 
-def test_a_run_that_diverges_stops_and_keeps_its_last_checkpoint(prepared, tmp_path):
-    config = tiny(fit__optimiser="sgd", fit__learning_rate=1e30, fit__schedule="constant")
-    with pytest.raises(InputError, match=r"was not taken: .*holds NaN or infinity.*lower fit\.learning_rate"):
+@pytest.mark.parametrize("saves", [True, False])
+def test_a_run_that_diverges_says_so_and_keeps_its_last_checkpoint(prepared, tmp_path, saves):
+    wild = {"fit__optimiser": "sgd", "fit__learning_rate": 1e30, "fit__schedule": "constant"}
+    config = tiny(**wild, fit__checkpoint_minutes=0 if saves else 99)
+    words = r"diverged; begin another run with a lower fit\.learning_rate than 1e\+30\. "
+    kept = r"The checkpoint of step \d is kept in" if saves else "Nothing was saved yet"
+    with pytest.raises(InputError, match=words + kept):
         train(config, prepared, tmp_path)
     saved = read_checkpoint(tmp_path)
-    assert saved["step"] >= 1
-    assert all(tensor.isfinite().all() for tensor in saved["network"].values())
+    assert (saved is not None) == saves
+    if saved is not None:
+        assert saved["step"] >= 1
+        assert all(tensor.isfinite().all() for tensor in saved["network"].values())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="file size limits of Linux")
-def test_full_disk_at_a_checkpoint_keeps_the_last_one(prepared, tmp_path):
-    """The limit on the size of a file stands for the disk: the system refuses to write on in the middle of it."""
-    train(tiny(fit__steps=2), prepared, tmp_path)
-    whole = (tmp_path / CHECKPOINT_NAME).read_bytes()
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) // 2, before[1]))
-    try:
-        with pytest.raises(OutputError, match="checkpoint cannot be written"):
-            train(tiny(), prepared, tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert (tmp_path / CHECKPOINT_NAME).read_bytes() == whole
-    assert not list(tmp_path.glob(".*")), "nothing half-written is left"
-    assert train(tiny(), prepared, tmp_path).step == 6, "the same command goes on when there is room again"
+@pytest.fixture(scope="module")
+def banked(prepared, tmp_path_factory):
+    """Return a prepared folder with a bank, and with targets 'once'."""
+    folder = shutil.copytree(prepared, tmp_path_factory.mktemp("banked") / "prepared")
+    make_bank(folder, read_manifest(folder), views=8)
+    clean_targets(folder, read_manifest(folder), "once", model="fast", threads=1)
+    return folder
+
+
+def test_nan_in_the_bank_names_its_file_and_costs_no_step(banked, tmp_path):
+    copy = shutil.copytree(banked, tmp_path / "prepared")
+    config = tiny(noise__projection_share=1.0, fit__checkpoint_minutes=99)
+    whole = train(config, copy, tmp_path / "whole")
+    (file,) = (copy / BANK_FOLDER).glob("*0.npy")
+    good = file.read_bytes()
+
+    def damage(line: str) -> None:  # after the second step
+        noise = np.load(file, mmap_mode="r+")
+        noise[:] = np.nan
+
+    with pytest.raises(InputError, match=rf"Step 3 .*bank holds NaN or infinity in {file}; remove.*Step 2 is saved"):
+        train(tiny(noise__projection_share=1.0, fit__checkpoint_minutes=99), copy, tmp_path / "run", report=damage)
+    assert read_checkpoint(tmp_path / "run")["step"] == 2
+    file.write_bytes(good)
+    resumed = train(config, copy, tmp_path / "run")
+    for name, tensor in whole.ema.state_dict().items():
+        assert torch.equal(tensor, resumed.ema.state_dict()[name]), name
+
+
+def test_another_bank_is_not_gone_on_with(banked, tmp_path):
+    copy = shutil.copytree(banked, tmp_path / "prepared")
+    with_bank, without = tiny(noise__projection_share=0.5, fit__steps=2), tiny(fit__steps=2)
+    longer = tiny(noise__projection_share=0.5, fit__steps=3)
+    train(with_bank, copy, tmp_path / "with")
+    train(without, copy, tmp_path / "without")
+    for views in (8, 9):
+        shutil.rmtree(copy / BANK_FOLDER)
+        make_bank(copy, read_manifest(copy), views=views)
+        if views == 8:
+            assert train(longer, copy, tmp_path / "with").step == 3, "made again, it is the same"
+    before = (tmp_path / "with" / CHECKPOINT_NAME).read_bytes()
+    with pytest.raises(InputError, match=r"The noise bank in .* is not the one that the run in .*with began with"):
+        train(tiny(noise__projection_share=0.5, fit__steps=4), copy, tmp_path / "with")
+    assert (tmp_path / "with" / CHECKPOINT_NAME).read_bytes() == before
+    assert train(tiny(fit__steps=3), copy, tmp_path / "without").step == 3, "it uses none"
+    saved = read_checkpoint(tmp_path / "with")
+    del saved["bank"]
+    write_checkpoint(tmp_path / "with", saved)
+    assert train(tiny(noise__projection_share=0.5, fit__steps=4), copy, tmp_path / "with").step == 4, "nothing is known"
+
+
+def test_targets_cleaned_anew_are_not_gone_on_with(banked, tmp_path):
+    copy = shutil.copytree(banked, tmp_path / "prepared")
+    train(tiny(data__targets="once", fit__steps=2), copy, tmp_path / "run")
+    shutil.rmtree(copy / TARGETS_FOLDER / "once")
+    clean_targets(copy, read_manifest(copy), "once", model="fast", strength=0.3, threads=1)
+    with pytest.raises(InputError, match=r"What lies in .*once is not the one that the run in .* began with"):
+        train(tiny(data__targets="once", fit__steps=3), copy, tmp_path / "run")
+
+
+def test_what_chooses_the_exported_weights_may_not_change(prepared, tmp_path):
+    """Early stopping keeps the weights of the best validation: whether it does, and by what, is no mere look."""
+    train(tiny(fit__steps=4), prepared, tmp_path / "plain")
+    free = {"fit__validate_every": 3, "fit__validation_slices": 2}
+    assert train(tiny(fit__steps=5, **free), prepared, tmp_path / "plain").step == 5
+    with pytest.raises(InputError, match=r"another configuration \(fit\.patience\)"):
+        train(tiny(fit__steps=6, fit__patience=5), prepared, tmp_path / "plain")
+    train(tiny(fit__steps=4, fit__patience=5), prepared, tmp_path / "early")
+    with pytest.raises(InputError, match=r"another configuration \(fit\.patience\)"):
+        train(tiny(fit__steps=6), prepared, tmp_path / "early")
+    with pytest.raises(InputError, match=r"\(fit\.validate_every, fit\.validation_slices\)"):
+        train(tiny(fit__steps=6, fit__patience=5, **free), prepared, tmp_path / "early")
+    assert train(tiny(fit__steps=5, fit__patience=9), prepared, tmp_path / "early").step == 5, "it waits longer"
 
 
 def test_ctrl_c_during_validation_saves_and_goes_on_bit_for_bit(prepared, tmp_path):
@@ -90,21 +154,6 @@ def test_ctrl_c_during_validation_saves_and_goes_on_bit_for_bit(prepared, tmp_pa
     resumed = train(tiny(), prepared, tmp_path / "parts")
     for name, tensor in whole.ema.state_dict().items():
         assert torch.equal(tensor, resumed.ema.state_dict()[name]), name
-
-
-class _Interrupting:
-    """What presses Ctrl-C while it is being saved."""
-
-    def __reduce__(self):
-        signal.raise_signal(signal.SIGINT)
-        return collections.OrderedDict, ()
-
-
-def test_ctrl_c_while_a_checkpoint_is_written_leaves_it_whole(tmp_path):
-    with asked_to_stop() as asked:
-        write_checkpoint(tmp_path, {"step": 3, "network": _Interrupting()})
-    assert asked == [signal.SIGINT]
-    assert read_checkpoint(tmp_path)["step"] == 3
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,166 @@
+"""The checkpoint on disk: whole or the last one, on a full disk, too, and at Ctrl-C; what is none is told in a line."""
+
+from __future__ import annotations
+
+import collections
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from meddenoise.errors import InputError, OutputError
+from meddenoise_training.checkpoint import CHECKPOINT_NAME, read_checkpoint, write_checkpoint
+from meddenoise_training.cli import main
+from meddenoise_training.cli.ending import asked_to_stop
+from meddenoise_training.config import load_config
+from meddenoise_training.fit import fit
+from meddenoise_training.prepare import part_folder, prepare
+
+TINY = {
+    **{"network.widths": [4, 8], "network.blocks": 1, "data.patch": 32, "data.batch": 2, "fit.warmup_steps": 1},
+    **{"fit.precision": "32-true", "fit.validation_slices": 1, "fit.tensorboard": False, "fit.pictures": 0},
+    **{"fit.checkpoint_minutes": 0},
+}
+
+
+def train(prepared, run, steps):
+    return fit(load_config(None, {**TINY, "fit.steps": steps}), prepared, run, report=lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def run(prepared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint") / "run"
+    train(prepared, folder, 2)
+    return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """Return a file system of 400 kB; skips where none can be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_is_named_and_the_last_checkpoint_kept(run, small_disk):
+    saved = read_checkpoint(run)
+    whole = (run / CHECKPOINT_NAME).read_bytes()
+    (small_disk / CHECKPOINT_NAME).write_bytes(whole)
+    (small_disk / "other").write_bytes(bytes(shutil.disk_usage(small_disk).free - len(whole) // 2))
+    with pytest.raises(
+        OutputError, match=r"the disk is full, [\d.]+ MB are free; the last checkpoint is kept\. Make room"
+    ):
+        write_checkpoint(small_disk, saved)
+    assert (small_disk / CHECKPOINT_NAME).read_bytes() == whole
+    assert not list(small_disk.glob(".*")), "nothing half-written is left"
+
+
+def test_a_disk_that_fills_while_preparing_is_named(archive, small_disk):
+    target = small_disk / "out"
+    with pytest.raises(
+        OutputError, match=r"the disk is full, [\d.]+ MB are free\. What is done is kept in .*; the same"
+    ):
+        prepare(archive, target, slab_mm=5.0, synthetic=36, report=lambda _: None)
+    assert list(part_folder(target).rglob("*.npy"))
+    assert not target.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file size limits of Linux")
+def test_torch_that_keeps_the_reason_to_itself_is_asked_about_the_disk(prepared, tmp_path):
+    """The limit on the size of a file stands for a quota: the system refuses to write on in the middle of it."""
+    train(prepared, tmp_path, 2)
+    whole = (tmp_path / CHECKPOINT_NAME).read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) // 2, before[1]))
+    try:
+        with pytest.raises(OutputError, match=r"[\d.]+ MB are free, is a quota used up\?"):
+            train(prepared, tmp_path, 6)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / CHECKPOINT_NAME).read_bytes() == whole
+    assert not list(tmp_path.glob(".*")), "nothing half-written is left"
+    assert train(prepared, tmp_path, 6).step == 6, "the same command goes on when there is room again"
+
+
+class _Interrupting:
+    """What presses Ctrl-C while it is being saved."""
+
+    def __reduce__(self):
+        signal.raise_signal(signal.SIGINT)
+        return collections.OrderedDict, ()
+
+
+def test_ctrl_c_while_a_checkpoint_is_written_leaves_it_whole(run, tmp_path):
+    with asked_to_stop() as asked:
+        write_checkpoint(tmp_path, {**read_checkpoint(run), "step": 3, "schedule": _Interrupting()})
+    assert asked == [signal.SIGINT]
+    assert read_checkpoint(tmp_path)["step"] == 3
+
+
+def test_damaged_checkpoints_are_named_in_a_line(run, tmp_path):
+    assert read_checkpoint(tmp_path) is None
+    whole = (run / CHECKPOINT_NAME).read_bytes()
+    for body in (b"", b"not a checkpoint", b"\x80\x02.", whole[: len(whole) // 2]):
+        (tmp_path / CHECKPOINT_NAME).write_bytes(body)
+        with pytest.raises(InputError, match=r"cannot be read, it is damaged or something else; remove it") as caught:
+            read_checkpoint(tmp_path)
+        assert "\n" not in str(caught.value)
+
+
+def without(saved, name):
+    return {key: value for key, value in saved.items() if key != name}
+
+
+FOREIGN = {
+    "a list": lambda saved: [1, 2],
+    "no optimizer": lambda saved: without(saved, "optimizer"),
+    "no config": lambda saved: without(saved, "config"),
+    "no planned steps": lambda saved: {**saved, "config": without(saved["config"], "fit")},
+    "no tensors": lambda saved: {**saved, "ema": {"module.exit.weight": 1}},
+    "a best of nothing": lambda saved: {**saved, "best": {"step": 2}},
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+@pytest.mark.parametrize("command", ["fit", "fit --minutes", "inspect", "export", "benchmark"])
+def test_a_foreign_checkpoint_is_one_line_everywhere(run, prepared, tmp_path, monkeypatch, capsys, kind, command):
+    (tmp_path / "run").mkdir()
+    torch.save(FOREIGN[kind](read_checkpoint(run)), tmp_path / "run" / CHECKPOINT_NAME)
+    there = str(tmp_path / "run")
+    sets = [word for name, value in TINY.items() for word in ("--set", f"{name}={str(value).lower()}")]
+    arguments = {
+        "fit": ["fit", str(prepared), there, *sets],
+        "fit --minutes": ["fit", str(prepared), there, *sets, "--minutes", "1"],
+        "inspect": ["inspect", there],
+        "export": ["export", there, str(tmp_path / "x.safetensors"), "--card", "nowhere.toml"],
+        "benchmark": ["benchmark", str(prepared), str(tmp_path / "out"), "--peers", "none", "--baseline", there],
+    }[command]
+    monkeypatch.setattr(sys, "argv", ["meddenoise-train", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 1
+    error = capsys.readouterr().err
+    assert "is not a checkpoint of `meddenoise-train fit` that this version knows" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_checkpoint_with_parts_of_another_network_is_named(run, prepared, tmp_path):
+    saved = read_checkpoint(run)
+    for name, part in (("network", {"a": torch.zeros(1)}), ("optimizer", {"state": {}})):
+        write_checkpoint(tmp_path, {**saved, name: part})
+        with pytest.raises(
+            InputError, match=r"The checkpoint in .* is damaged: its parts do not fit its configuration"
+        ):
+            train(prepared, tmp_path, 2)
