@@ -109,7 +109,7 @@ class Origins:
         return TrainingDomain(
             kernels=tuple(sorted({e.kernel for e in entries if e.kernel})),
             pixel_mm=_ends(e.pixel_mm for e in entries),
-            thickness_mm=_ends(e.thickness_mm for e in entries),
+            thickness_mm=_ends(e.averaged_mm for e in entries),
             spacing_mm=_ends(e.spacing_mm for e in entries),
             kvp=_ends(e.kvp for e in entries),
             noise_sd_hu=(self._least_noise(), self._config.noise.sd_high),
@@ -159,7 +159,11 @@ class Origins:
 
     def _targets(self) -> str:
         data = self._config.data
-        text = f"scanned slices, the cleanest most often, thin ones averaged up to {self._manifest.slab_mm} mm"
+        text = "scanned slices, the cleanest most often"
+        # As they are, not as prepare was asked: earlier versions averaged overlapping slices beyond their limit.
+        slabs = _ends(e.averaged_mm for e in self._entries if e.slab > 1)
+        if slabs is not None:
+            text += f", thin ones averaged to slabs of up to {slabs[1]:g} mm"
         if self._cleaned is not None:
             source = self._cleaned.source
             text += (

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from meddenoise.errors import InputError
+from meddenoise_training.slabs import slab_thickness
 from meddenoise_training.toml_files import read_toml, wrong_fields
 
 MANIFEST_NAME = "manifest.json"
@@ -45,6 +46,7 @@ class Slice(BaseModel):
     :param pixel_mm: between rows.
     :param spacing_mm: between neighbours that it was averaged with, or could have been.
     :param mas: tube current x time of one turn, mAs; where the header lacks these, its exposure.
+    :param thickness_mm: of each slice averaged, as the header of the middle one says; of all: :attr:`averaged_mm`.
     :param slab: slices averaged.
     """
 
@@ -65,6 +67,13 @@ class Slice(BaseModel):
     mas: float | None = None
     slab: int = 1
 
+    @property
+    def averaged_mm(self) -> float | None:
+        """Return how thick what it shows is, mm: of a slab all its slices together; None where not known."""
+        if self.slab == 1 or self.spacing_mm is None:
+            return self.thickness_mm
+        return slab_thickness(self.slab, self.spacing_mm, self.thickness_mm)
+
 
 class Manifest(BaseModel):
     """All that is known of a prepared folder; slices by split.
@@ -72,6 +81,7 @@ class Manifest(BaseModel):
     :param seed: of the synthetic slices, and of the order in which patients were divided.
     :param shares: of the patients for train, validation and test; None where the folders said it.
     :param left_out: how many files or slices were left out for which reason.
+    :param broken: what breaks the slices of a series into runs that are not averaged together, by series.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -84,6 +94,7 @@ class Manifest(BaseModel):
     collections: list[Collection]
     splits: dict[str, list[Slice]]
     left_out: dict[str, int]
+    broken: dict[str, str] = {}
 
 
 def read_collections(path: Path | None) -> list[Collection]:

@@ -17,7 +17,7 @@ from typing import Any
 from meddenoise.errors import InputError, OutputError
 from meddenoise.metrics import ABDOMEN, Window
 from meddenoise_training.disk import why_not_written
-from meddenoise_training.inventory import Found, LeftOut, Shares, found_in, look_through, units_of
+from meddenoise_training.inventory import Found, LeftOut, Shares, found_in, look_through, units_of, where_of
 from meddenoise_training.manifest import MANIFEST_NAME, SPLITS, Collection, Manifest, Slice, read_collections
 from meddenoise_training.pictures import write_pictures
 from meddenoise_training.pool import Pool
@@ -78,7 +78,8 @@ def prepare(
     :param sources: TOML file that says how the collections are cited.
     :param workers: processes.
     :param png: new folder for pictures of all slices, in ``window``; None for none.
-    :param report: called with one line for each thing left out, and one when training slices belong to no collection.
+    :param report: called with one line for each thing left out, one for each series whose slices are broken into runs,
+        and one when training slices belong to no collection.
     :param progress: called with (files and synthetic slices done, in all).
     :raises InputError: when a patient stands in two splits, there is nothing for train or validation, ``split`` is
         given for a source that is divided already, or what was begun was begun with other settings.
@@ -104,7 +105,7 @@ def prepare(
             found, left_out = found_in([looked[i] for i in range(len(units))], source, split, seed)
             begun = _begin(target, settings)
             jobs = [_series_job(one, begun, source, collections, slab_mm) for one in found]
-            splits = _made(pool, jobs, begun, source, synthetic, seed, left_out, progress)
+            splits, broken = _made(pool, jobs, begun, source, synthetic, seed, left_out, progress)
         manifest = Manifest(
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             slab_mm=slab_mm,
@@ -113,6 +114,7 @@ def prepare(
             collections=collections,
             splits=splits,
             left_out=_counts(left_out),
+            broken=broken,
         )
         _finish(begun, manifest, target, png, window)
     except OSError as error:
@@ -122,6 +124,9 @@ def prepare(
         ) from error
     for one in left_out:
         report(f"Left out: {one}".replace(str(source), "."))
+    for job in jobs:
+        if job.name in broken:
+            report(f"Series {job.name} in {where_of(job.found.paths)}: {broken[job.name]}".replace(str(source), "."))
     uncited = {_folder_of(job.found.paths[0], source): None for job in jobs if _is_uncited(job, splits["train"])}
     if uncited:
         report(_uncited_line(list(uncited), sources))
@@ -234,8 +239,10 @@ def _made(
     seed: int,
     left_out: list[LeftOut],
     progress: Callable[[int, int], None] | None,
-) -> dict[str, list[Slice]]:
-    """Prepare the series, then the synthetic slices, whose size is the commonest of the series'; return all by split.
+) -> tuple[dict[str, list[Slice]], dict[str, str]]:
+    """Prepare the series, then the synthetic slices, whose size is the commonest of the series'.
+
+    :returns: all by split, and what breaks a series into runs, by its name.
 
     :raises InputError: when nothing is left for train or validation.
     """
@@ -245,6 +252,7 @@ def _made(
     for job, record in zip(jobs, records, strict=True):
         splits[job.found.split] += record.entries
         unfit += record.left_out
+    broken = {job.name: r.broken for job, r in zip(jobs, records, strict=True) if r.broken and r.entries}
     for name in ("train", "validation"):
         if not splits[name]:
             reasons = "; ".join(f"{count} x {kind}" for kind, count in _counts(unfit).items())
@@ -255,7 +263,7 @@ def _made(
     made = _run(pool, chunks, progress, others=sum(job.weight for job in jobs), others_done=True)
     for chunk, record in zip(chunks, made, strict=True):
         splits[chunk.folder.name] += record.entries
-    return splits
+    return splits, broken
 
 
 def _commonest_side(records: list[Record]) -> int:

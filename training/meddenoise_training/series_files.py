@@ -17,7 +17,7 @@ from meddenoise.noise_estimate import estimate_noise
 from meddenoise_training.dicom_slices import read_slices
 from meddenoise_training.inventory import Found, LeftOut, where_of
 from meddenoise_training.manifest import Slice
-from meddenoise_training.slabs import Target, TrainingSlice, targets_of
+from meddenoise_training.slabs import Target, TrainingSlice, breaks, runs, targets_of
 from meddenoise_training.synthetic import dead_leaves
 from meddenoise_training.volume_slices import read_slices as read_volume_slices
 
@@ -26,7 +26,10 @@ _LEAST_NOISE_HU = 1.0
 
 
 class Record(BaseModel):
-    """What a file holds, and what was left out of it; ``source`` changes with the files it was made of."""
+    """What a file holds, and what was left out of it; ``source`` changes with the files it was made of.
+
+    :param broken: what breaks its slices into runs; empty where they are a single one.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,6 +37,7 @@ class Record(BaseModel):
     entries: list[Slice]
     left_out: list[LeftOut]
     side: int = 0
+    broken: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,11 @@ class SeriesJob:
             entries.append(self._entry(target, noise, len(entries)))
             targets.append(target.hu)
         record = Record(
-            source=self.source, entries=entries, left_out=left_out, side=min(targets[0].shape) if targets else 0
+            source=self.source,
+            entries=entries,
+            left_out=left_out,
+            side=min(targets[0].shape) if targets else 0,
+            broken=breaks(runs(slices)),
         )
         _write(self.folder / f"{self.name}.npy", targets, self.record, record)
         return record

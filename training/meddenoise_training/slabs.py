@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -14,6 +16,9 @@ from meddenoise.intensity import AIR_HU, METAL_ABOVE_HU, is_padding
 HU = npt.NDArray[np.int16] | npt.NDArray[np.float32]
 #: Closer than this two slices are at the same position, mm.
 _SAME_POSITION_MM = 1e-3
+_TWO_IN_ONE_PLACE = "two in one place"
+#: So many breaks of a series are named: a line has to stay readable.
+_NAMED_BREAKS = 3
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,11 @@ class Run:
     slices: list[TrainingSlice] = field(default_factory=list)
     spacing_mm: float | None = None
 
+    @property
+    def thickness_mm(self) -> float | None:
+        """Return the thickness of its thickest slice; None where no header says one."""
+        return max((s.thickness_mm for s in self.slices if s.thickness_mm is not None), default=None)
+
 
 def air_to_metal(hu: HU, padding: npt.NDArray[np.bool_] | None = None) -> HU:
     """Return HU with padding (what the intensity scale calls so, and what is given) made air, and metal clipped."""
@@ -64,10 +74,11 @@ def targets_of(slices: list[TrainingSlice], slab_mm: float) -> Iterator[Target]:
     """Yield the targets of a series: means over slabs where its slices are thin, else each slice, rounded to HU.
 
     :param slices: in any order, of one size.
-    :param slab_mm: thickest slab; 0 for none. No slab reaches over a gap or a change of spacing.
+    :param slab_mm: thickest slab, see :func:`slab_thickness`; 0 for none. No slab reaches over a gap or a change of
+        spacing.
     """
     for run in runs(slices):
-        count = slab_count(run.spacing_mm, len(run.slices), slab_mm)
+        count = slab_count(run.spacing_mm, run.thickness_mm, len(run.slices), slab_mm)
         reach = count // 2
         for middle in range(reach, len(run.slices) - reach):
             slab = [s.hu for s in run.slices[middle - reach : middle + reach + 1]]
@@ -75,12 +86,21 @@ def targets_of(slices: list[TrainingSlice], slab_mm: float) -> Iterator[Target]:
             yield Target(hu, run.slices[middle], count, run.spacing_mm)
 
 
-def slab_count(spacing_mm: float | None, slices: int, slab_mm: float) -> int:
+def slab_count(spacing_mm: float | None, thickness_mm: float | None, slices: int, slab_mm: float) -> int:
     """Return how many neighbours make a slab: an odd number, 1 where neighbours are unknown or not thin enough."""
     if spacing_mm is None:
         return 1
-    fitting = min(slices, int(slab_mm / spacing_mm + 1e-6))
+    room = slab_mm - slab_thickness(1, spacing_mm, thickness_mm)
+    fitting = min(slices, math.floor(room / spacing_mm + 1e-6) + 1)
     return max(1, fitting - (fitting + 1) % 2)
+
+
+def slab_thickness(count: int, spacing_mm: float, thickness_mm: float | None) -> float:
+    """Return how much of the body neighbours cover, from the first one's upper face to the last one's lower, mm.
+
+    :param thickness_mm: of each; None where no header says it, then they are taken to lie side by side.
+    """
+    return (count - 1) * spacing_mm + (spacing_mm if thickness_mm is None else thickness_mm)
 
 
 def runs(slices: list[TrainingSlice]) -> list[Run]:
@@ -102,6 +122,35 @@ def runs(slices: list[TrainingSlice]) -> list[Run]:
     for i in order:
         _append(found, slices[i], normal)
     return found
+
+
+def breaks(found: list[Run]) -> str:
+    """Return in a line what breaks the slices of a series into runs; empty where they are a single one."""
+    if len(found) < 2:
+        return ""
+    slices = np.cumsum([len(run.slices) for run in found])
+    reasons = [f"{_break(*pair)} after slice {n}" for pair, n in zip(itertools.pairwise(found), slices, strict=False)]
+    if any(s.position is None or s.orientation is None for run in found for s in run.slices):
+        reasons = ["not all have a position"]
+    # Slices that share places are taken for several phases: what lies between the others is no break.
+    reasons = [r for r in reasons if r.startswith(_TWO_IN_ONE_PLACE)] or reasons
+    more = [f"{len(reasons) - _NAMED_BREAKS} more"] if len(reasons) > _NAMED_BREAKS else []
+    return f"{len(found)} runs of slices: {'; '.join(reasons[:_NAMED_BREAKS] + more)}"
+
+
+def _break(before: Run, after: Run) -> str:
+    """Return why a run does not go on with the next one."""
+    last, first = before.slices[-1], after.slices[0]
+    if last.position is None or last.orientation is None or first.position is None:
+        return "no position"
+    step = _step(last, first, np.cross(last.orientation[:3], last.orientation[3:]))
+    if step is None:
+        return "shifted sideways, turned or of another pixel size"
+    if step < _SAME_POSITION_MM:
+        return _TWO_IN_ONE_PLACE
+    if before.spacing_mm and after.spacing_mm and not _same_step(before.spacing_mm, after.spacing_mm):
+        return f"spacing changes from {before.spacing_mm:.3g} to {after.spacing_mm:.3g} mm"
+    return f"gap of {step:.3g} mm"
 
 
 def _append(found: list[Run], one: TrainingSlice, normal: npt.NDArray[np.float64]) -> None:

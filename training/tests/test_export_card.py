@@ -184,9 +184,9 @@ def test_the_domain_is_that_of_the_training_slices(card, prepared):
     domain = card.domain
     assert domain.kernels == ("STANDARD",)
     assert (domain.pixel_mm, domain.kvp) == ((0.75, 0.75), (120, 120))
-    thickness = [e.thickness_mm for e in entries if e.thickness_mm is not None]
-    assert domain.thickness_mm == (min(thickness), max(thickness))
-    assert min(thickness) < max(thickness)
+    assert {(e.slab, e.thickness_mm) for e in entries if e.kind != "synthetic"} == {(5, 1), (1, 5)}
+    assert domain.thickness_mm == (5, 5), "five slices of 1 mm averaged show 5 mm"
+    assert "thin ones averaged to slabs of up to 5 mm" in card.training["targets"]
     assert domain.noise_sd_hu == (0, 80)
     assert domain.noise_mean_frequency == (0.12, 0.38)
     assert domain.hu == (min(s.min() for s in scanned), max(s.max() for s in scanned))

@@ -12,7 +12,7 @@ from meddenoise.errors import InputError, OutputError
 from meddenoise_training.dicom_slices import read_slices
 from meddenoise_training.manifest import Slice, open_slices, read_manifest
 from meddenoise_training.prepare import prepare, read_shares
-from meddenoise_training.slabs import slab_count
+from meddenoise_training.slabs import slab_count, slab_thickness
 
 SIZE = 64
 
@@ -97,39 +97,85 @@ def test_validation_slices_are_as_scanned(prepared):
 
 
 @pytest.mark.parametrize(
-    ("spacing", "slices", "slab_mm", "expected"),
+    ("spacing", "thickness", "slices", "slab_mm", "expected"),
     [
-        (1.0, 90, 7.5, 7),
-        (0.8, 30, 7.5, 9),
-        (2.5, 60, 7.5, 3),
-        (5.0, 60, 7.5, 1),
-        (1.0, 4, 7.5, 3),
-        (0.1, 9, 0.3, 3),
-        (None, 9, 7.5, 1),
-        (1.0, 9, 0.0, 1),
+        pytest.param(1.0, 1.0, 90, 7.5, 7, id="side by side"),
+        pytest.param(2.5, 2.5, 60, 7.5, 3, id="just fitting"),
+        pytest.param(1.25, 5.0, 60, 7.5, 3, id="overlapping: 2 x 1.25 + 5"),
+        pytest.param(1.25, 5.0, 60, 7.4, 1, id="overlapping, not fitting"),
+        pytest.param(1.0, 2.0, 90, 7.5, 5, id="overlapping by half"),
+        pytest.param(2.5, 1.25, 60, 7.5, 3, id="with room between: 2 x 2.5 + 1.25"),
+        pytest.param(1.0, None, 30, 6.9, 5, id="thickness not known: as the spacing"),
+        pytest.param(5.0, 5.0, 60, 7.5, 1, id="thick"),
+        pytest.param(1.0, 10.0, 60, 7.5, 1, id="a slice alone is thicker"),
+        pytest.param(1.0, 1.0, 4, 7.5, 3, id="few slices"),
+        pytest.param(0.1, 0.1, 9, 0.3, 3, id="rounding"),
+        pytest.param(None, 1.0, 9, 7.5, 1, id="no neighbours"),
+        pytest.param(1.0, 1.0, 9, 0.0, 1, id="no slabs wanted"),
     ],
 )
-def test_slab_count(spacing, slices, slab_mm, expected):
-    assert slab_count(spacing, slices, slab_mm) == expected
+def test_slab_count(spacing, thickness, slices, slab_mm, expected):
+    count = slab_count(spacing, thickness, slices, slab_mm)
+    assert count == expected
+    if count > 1:
+        assert slab_thickness(count, spacing, thickness) <= slab_mm + 1e-6
+
+
+def test_overlapping_slices_make_no_slab_thicker_than_asked(write_slice, tmp_path, tissue):
+    """Slices of 5 mm every 1.25 mm: five of them would be 10 mm of the body; the thickest slice of a series counts."""
+    for k in range(7):
+        thickness = {"SliceThickness": 5 if k != 2 else 2}
+        write_slice(tmp_path / f"in/train/s/{k}.dcm", tissue(k, 10), "a", "2.1", 1.25 * k, **thickness)
+    write_slice(tmp_path / "in/validation/s/1.dcm", tissue(9, 10), "b", "2.2", 0.0)
+    train = prepare(tmp_path / "in", tmp_path / "out", synthetic=0, slab_mm=7.5).splits["train"]
+    assert [(e.slab, e.spacing_mm, e.thickness_mm) for e in train] == [(3, 1.25, t) for t in (5.0, 2.0, 5.0, 5.0, 5.0)]
+    assert [e.averaged_mm for e in train] == [7.5, 4.5, 7.5, 7.5, 7.5]
 
 
 @pytest.mark.parametrize(
-    ("positions", "slabs"),
+    ("positions", "slabs", "said"),
     [
-        pytest.param([0, 1, 2, 4, 5, 6, 7, 8], [3, 5], id="a slice is missing"),
-        pytest.param([0, 2, 3, 4], [1, 3], id="the second is missing"),
-        pytest.param([0, 1, 2, 7, 12], [3, 1, 1], id="two spacings"),
-        pytest.param([0, 1, 1, 2, 3], [1] * 5, id="two in one place"),
-        pytest.param([0, 0.7, 2.1, 2.9, 4.5], [1] * 5, id="uneven"),
-        pytest.param([0, 1.03, 1.98, 3.02, 4], [5], id="rounded positions"),
+        pytest.param(
+            [0, 1, 2, 4, 5, 6, 7, 8], [3, 5], "2 runs of slices: gap of 2 mm after slice 3", id="a slice is missing"
+        ),
+        pytest.param([0, 2, 3, 4], [1, 3], "2 runs of slices: gap of 2 mm after slice 1", id="the second is missing"),
+        pytest.param(
+            [0, 1, 2, 7, 12],
+            [3, 1, 1],
+            "2 runs of slices: spacing changes from 1 to 5 mm after slice 3",
+            id="two spacings",
+        ),
+        pytest.param(
+            [0, 1, 1, 2, 3], [1] * 5, "5 runs of slices: two in one place after slice 2", id="two in one place"
+        ),
+        pytest.param(
+            [0, 0.7, 2.1, 2.9, 4.5],
+            [1] * 5,
+            "3 runs of slices: gap of 1.4 mm after slice 2; gap of 1.6 mm after slice 4",
+            id="uneven",
+        ),
+        pytest.param(
+            [0, 3, 7, 12, 18, 25],
+            [1] * 6,
+            "3 runs of slices: spacing changes from 3 to 5 mm after slice 2; spacing changes from 5 to 7 mm after "
+            "slice 4",
+            id="wider and wider",
+        ),
+        pytest.param([0, 1.03, 1.98, 3.02, 4], [5], None, id="rounded positions"),
     ],
 )
-def test_slabs_do_not_reach_over_gaps(write_slice, tmp_path, tissue, positions, slabs):
+def test_slabs_do_not_reach_over_gaps_and_each_gap_is_told(write_slice, tmp_path, tissue, positions, slabs, said):
     for k, z in enumerate(positions):
         write_slice(tmp_path / f"in/train/s/{k}.dcm", tissue(k, 10), "a", "2.1", z)
     write_slice(tmp_path / "in/validation/s/1.dcm", tissue(9, 10), "b", "2.2", 0.0)
-    manifest = prepare(tmp_path / "in", tmp_path / "out", synthetic=0, slab_mm=5.0)
-    assert [e.slab for e in manifest.splits["train"]] == slabs
+    lines: list[str] = []
+    manifest = prepare(tmp_path / "in", tmp_path / "out", synthetic=0, slab_mm=5.0, report=lines.append)
+    train = manifest.splits["train"]
+    assert [e.slab for e in train] == slabs
+    assert manifest.broken == ({train[0].series: said} if said else {})
+    assert read_manifest(tmp_path / "out").broken == manifest.broken
+    told = [line for line in lines if line.startswith("Series ")]
+    assert told == ([f"Series {train[0].series} in ./train/s: {said}"] if said else [])
 
 
 def test_tilted_series_are_not_averaged(write_slice, tmp_path, tissue):
@@ -140,6 +186,17 @@ def test_tilted_series_are_not_averaged(write_slice, tmp_path, tissue):
     write_slice(tmp_path / "in/validation/s/1.dcm", tissue(9, 10), "b", "2.2", 0.0)
     manifest = prepare(tmp_path / "in", tmp_path / "out", synthetic=0)
     assert [e.slab for e in manifest.splits["train"]] == [1] * 5
+    moved = "shifted sideways, turned or of another pixel size after slice"
+    said = f"5 runs of slices: {moved} 1; {moved} 2; {moved} 3; 1 more"
+    assert list(manifest.broken.values()) == [said]
+
+
+def test_slices_without_positions_are_told(write_slice, tmp_path, tissue):
+    for k in range(3):
+        write_slice(tmp_path / f"in/train/s/{k}.dcm", tissue(k, 10), "a", "2.1", 0, ImagePositionPatient=None)
+    write_slice(tmp_path / "in/validation/s/1.dcm", tissue(9, 10), "b", "2.2", 0.0, ImagePositionPatient=None)
+    manifest = prepare(tmp_path / "in", tmp_path / "out", synthetic=0)
+    assert list(manifest.broken.values()) == ["3 runs of slices: not all have a position"]
 
 
 def test_slabs_do_not_reach_over_an_unreadable_slice(write_slice, tmp_path, tissue):
