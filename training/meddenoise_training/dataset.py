@@ -15,10 +15,10 @@ from meddenoise_training.cleaned_targets import CleanedTargets
 from meddenoise_training.config import DataConfig
 from meddenoise_training.manifest import neighbours, open_slices, read_manifest
 from meddenoise_training.noise.bank import Bank
+from meddenoise_training.slabs import BODY_ABOVE_HU
 
 #: Added to each target's SD before weighting by 1/SD^2: below it an estimate tells more about anatomy than about noise.
 SD_FLOOR_HU = 6.0
-BODY_ABOVE_HU = -900.0
 _TRIES = 4
 
 

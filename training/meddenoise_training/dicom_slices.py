@@ -11,7 +11,7 @@ import numpy as np
 from meddenoise.dicom.pixels import read_hu
 from meddenoise.dicom.series import Series, Slice, import_pydicom, quiet_pydicom
 from meddenoise.errors import InputError
-from meddenoise_training.slabs import TrainingSlice, air_to_metal
+from meddenoise_training.slabs import LEAST_AXIAL, TrainingSlice, air_to_metal
 
 NO_PATIENT = "it has no PatientID, so that its patient cannot be kept to one split"
 _HEADER = [
@@ -31,8 +31,6 @@ _HEADER = [
 ]
 #: A padding tag is believed only when it means air or less: some headers name 0, which may be water.
 _PADDING_TAG_BELOW_HU = -900.0
-#: Of a slice's normal, along the patient: gantries tilt by 30 degrees at most.
-_LEAST_AXIAL = 0.8
 #: JPEG baseline and extended, JPEG-LS near-lossless, JPEG recompressed as JPEG XL: lossy whatever a tag says.
 _LOSSY_SYNTAXES = {f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 81, 111)}
 #: JPEG 2000, High-Throughput JPEG 2000 and JPEG XL: lossy or not; a tag has to deny it.
@@ -89,7 +87,7 @@ def _check(item: Slice, header: Any, patient: str, seen: set[str]) -> None:
         raise InputError("it is of another patient than the series it says it belongs to")
     if item.orientation is not None:
         row, column = item.orientation[:3], item.orientation[3:]
-        if abs(np.cross(row, column)[2]) < _LEAST_AXIAL:
+        if abs(np.cross(row, column)[2]) < LEAST_AXIAL:
             raise InputError("it is not axial")
     syntax = str(header.file_meta.get("TransferSyntaxUID", ""))
     lossy = str(header.get("LossyImageCompression") or "")

@@ -14,6 +14,10 @@ from meddenoise.dicom.geometry import DIRECTION_TOLERANCE, POSITION_TOLERANCE_MM
 from meddenoise.intensity import AIR_HU, METAL_ABOVE_HU, is_padding
 
 HU = npt.NDArray[np.int16] | npt.NDArray[np.float32]
+#: Air with its noise lies below, the body above (lung too, for the most part), HU.
+BODY_ABOVE_HU = -900.0
+#: Of a slice's normal, along the patient: gantries tilt by 30 degrees at most.
+LEAST_AXIAL = 0.8
 #: Closer than this two slices are at the same position, mm.
 _SAME_POSITION_MM = 1e-3
 _TWO_IN_ONE_PLACE = "two in one place"

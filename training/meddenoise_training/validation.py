@@ -17,13 +17,13 @@ from meddenoise.metrics import ABDOMEN, bias, psnr, rmse
 from meddenoise_training.manifest import neighbours, open_slices, read_manifest
 from meddenoise_training.noise.correlated import SHARP, SMOOTH, STREAKED, Kernel, alike, correlated_noise
 from meddenoise_training.noise.gaussian import gaussian_noise
+from meddenoise_training.slabs import BODY_ABOVE_HU
 
 Noise = Callable[[int, int, torch.Generator], Tensor]
 Image = npt.NDArray[np.float32]
 
 #: The noise added for the figures, HU.
 NOISE_SD_HU = 25.0
-BODY_ABOVE_HU = -900.0
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,7 @@ import numpy as np
 from meddenoise.domain import Facts, findings_of
 from meddenoise.errors import InputError
 from meddenoise.volume_files import read_volume
-from meddenoise_training.slabs import TrainingSlice, air_to_metal
-
-_LEAST_AXIAL = 0.8
+from meddenoise_training.slabs import LEAST_AXIAL, TrainingSlice, air_to_metal
 
 
 def read_slices(path: Path) -> list[TrainingSlice]:
@@ -21,7 +19,7 @@ def read_slices(path: Path) -> list[TrainingSlice]:
     """
     volume = read_volume(path)
     direction = np.reshape(volume.direction, (3, 3))
-    if abs(direction[2, 2]) < _LEAST_AXIAL:
+    if abs(direction[2, 2]) < LEAST_AXIAL:
         raise InputError("its slices are not axial")
     columns, rows, spacing = volume.spacing
     findings = findings_of(volume.array, Facts((rows, columns), spacing), None)

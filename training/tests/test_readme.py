@@ -13,6 +13,7 @@ import typer.main
 from meddenoise_training.cli import app
 from meddenoise_training.config import Config, load_config, parse_override
 from meddenoise_training.losses import make_loss
+from meddenoise_training.manifest import read_collections
 from meddenoise_training.networks import NAMES
 from meddenoise_training.toml_files import parse_toml
 
@@ -82,3 +83,33 @@ def test_links_and_pictures_are_there():
     for target in targets:
         assert (README.parent / target).exists(), target
     assert sum(p.stat().st_size for p in (README.parent / "pictures").iterdir()) < 400_000
+
+
+def test_sections_that_configurations_name_are_there():
+    named = {
+        name
+        for config in (README.parent / "configs").glob("*.toml")
+        for name in re.findall(r'"([^"\n]+)" in the README', config.read_text(encoding="utf-8"))
+    }
+    assert named
+    assert named <= set(re.findall(r"^#+ (.+)$", TEXT, re.M))
+
+
+def test_each_page_gives_collections_the_licences_of_their_list():
+    """A name, then in brackets its licence and its DOI: as configs/data-sources.toml has them."""
+    found = 0
+    for page in README.parent.glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        for one in read_collections(README.parent / "configs" / "data-sources.toml"):
+            for licence, doi in re.findall(rf"{one.name} ?\((CC BY [\d.]+),\s+doi:([\w./-]+)\)", text):
+                assert (licence, doi) == (one.licence, one.doi), f"{one.name} in {page.name}"
+                found += 1
+    assert found >= 5
+
+
+def test_the_tutorial_was_timed_as_it_is_typed():
+    typed = re.search(r"fit PREPARED RUN .*--minutes (\d+)", TEXT)
+    timed = re.search(r"\| `fit`, planned for (\d+) minutes", TEXT)
+    assert typed
+    assert timed
+    assert typed[1] == timed[1]
