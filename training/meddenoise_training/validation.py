@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from meddenoise.intensity import from_network, to_network
 from meddenoise.metrics import ABDOMEN, bias, psnr, rmse
 from meddenoise_training.manifest import neighbours, open_slices, read_manifest
-from meddenoise_training.noise.correlated import SHARP, SMOOTH, STREAKED, Kernel, alike, correlated_noise
+from meddenoise_training.noise.correlated import SHARP, SMOOTH, STREAKED, NoiseShape, alike, correlated_noise
 from meddenoise_training.noise.gaussian import gaussian_noise
 from meddenoise_training.slabs import BODY_ABOVE_HU
 
@@ -98,10 +98,10 @@ def _white(height: int, width: int, generator: torch.Generator) -> Tensor:
     return gaussian_noise(torch.tensor([NOISE_SD_HU]), height, width, generator)
 
 
-def _shaped(kernel: Kernel) -> Noise:
-    kernels = alike(kernel, 1)
+def _shaped(shape: NoiseShape) -> Noise:
+    shapes = alike(shape, 1)
     return lambda height, width, generator: correlated_noise(
-        torch.tensor([NOISE_SD_HU]), kernels, height, width, generator
+        torch.tensor([NOISE_SD_HU]), shapes, height, width, generator
     )
 
 

@@ -9,8 +9,18 @@ import torch
 from meddenoise.phantom import numerical_abdomen
 from meddenoise_training.config import NoiseConfig
 from meddenoise_training.noise.bank import draw_scanner
-from meddenoise_training.noise.correlated import SHARP, SMOOTH, STREAKED, alike, correlated_noise, cutoff_for, spectrum
+from meddenoise_training.noise.correlated import (
+    SHARP,
+    SMOOTH,
+    STREAKED,
+    NoiseShape,
+    alike,
+    correlated_noise,
+    cutoff_for,
+    spectrum,
+)
 from meddenoise_training.noise.gaussian import gaussian_noise
+from meddenoise_training.noise.kernels import SCANNER_KERNELS, named_kernel
 from meddenoise_training.noise.mixture import draw_noise
 from meddenoise_training.noise.projection import LowDose, low_dose_noise
 
@@ -87,15 +97,40 @@ def test_streaks_are_those_of_an_abdomens_projections():
 @pytest.mark.parametrize("mean", [0.1, 0.2, 0.3, 0.4])
 @pytest.mark.parametrize("order", [1.5, 8.0])
 def test_cutoff_gives_the_mean_frequency(mean, order):
-    kernels = alike((mean, order, 4.0, 0.0, 0.0), 1)
+    kernels = alike(NoiseShape(mean, order, 4.0), 1)
     f = torch.linspace(0, 0.5, 2001)[1:]
     s = spectrum(f, cutoff_for(kernels), kernels.order, kernels.ramp)
     assert float((f * s).sum() / s.sum()) == pytest.approx(mean, rel=0.02)
 
 
+@pytest.mark.parametrize("name", SCANNER_KERNELS)
+def test_a_kernel_by_name_has_the_spectrum_measured_on_it(name):
+    """In pixels that show all of it: mean and peak as measured; in common ones what lies below Nyquist."""
+    fine = 0.2
+    shape = named_kernel(name, fine)
+    f = torch.linspace(0, 0.5, 2001)[1:]
+    one = alike(shape, 1)
+    power = spectrum(f, cutoff_for(one), one.order, one.ramp)
+    assert shape.mean_frequency / fine == pytest.approx(SCANNER_KERNELS[name].mean, rel=0.02)
+    assert float(f[power.argmax()]) / fine == pytest.approx(SCANNER_KERNELS[name].peak, rel=0.03)
+    noise = correlated_noise(torch.full((24,), 20.0), alike(named_kernel(name, 0.75), 24), 128, 128, seeded(2))
+    assert mean_frequencies(noise)[0] == pytest.approx(named_kernel(name, 0.75).mean_frequency, rel=0.03)
+
+
+def test_kernels_by_name_agree_with_real_abdomens():
+    """At 0.75 mm B30f is the smooth body kernel that was measured, B60f and B70f the sharp one."""
+    assert named_kernel("B30f", 0.75).mean_frequency == pytest.approx(0.1995, rel=0.03)
+    for name in ("B60f", "B70f"):
+        assert named_kernel(name, 0.75).mean_frequency == pytest.approx(MEASURED_SHARP, rel=0.03)
+    with pytest.raises(ValueError, match="no kernel 'B99'; there are: B10f"):
+        named_kernel("B99", 0.75)
+    with pytest.raises(ValueError, match="above 0"):
+        named_kernel("B30f", 0)
+
+
 def test_mean_frequency_beyond_the_ramp_is_refused():
     with pytest.raises(ValueError, match="mean frequency"):
-        cutoff_for(alike((0.34, 2.0, 1.0, 0.0, 0.0), 1))
+        cutoff_for(alike(NoiseShape(0.34, 2.0, 1.0), 1))
 
 
 def drawn_from(config, count, generator, *, size=64, target_sd=0.0, hu=0.0, projection=None):
@@ -132,7 +167,7 @@ def test_parameters_of_the_mixture_are_those_of_its_noise():
     assert ratio.mean() == pytest.approx(1, abs=0.02), "the SD map keeps the level"
 
     def mean_frequency(low: float, high: float) -> float:
-        some = [d.noise / d.sd for d in draws if d.kernel is not None and low < d.kernel[0] < high]
+        some = [d.noise / d.sd for d in draws if d.shape is not None and low < d.shape.mean_frequency < high]
         f, nps = radial_nps(torch.stack(some))
         return float((f * nps).sum() / nps.sum())
 

@@ -19,7 +19,7 @@ def noise(
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
 ) -> None:
     """Show which noise model resembles the noise of a scan."""
-    from meddenoise_training.noise_report import noise_report
+    from meddenoise_training.noise_report import advice, noise_report
 
     report = noise_report(scan, target, reference=reference, seed=seed)
     measured = next(iter(report["rows"].values()))
@@ -27,3 +27,9 @@ def noise(
         f"{target}: {measured['sd']:.1f} HU, mean frequency {measured['mean_frequency']:.3f} cycles/pixel; "
         f"nearest model: {report['nearest']}"
     )
+    others = [name for name in report["equally_near"] if name != report["nearest"]]
+    if others:
+        line(f"equally near: {', '.join(others)}")
+    if report["anatomy_at_low_frequencies"]:
+        line("At low frequencies anatomy (or an iterative reconstruction) dominates the scan; a reference tells which.")
+    line(advice(report))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,8 +23,8 @@ NYQUIST = 0.5
 
 
 @dataclass(frozen=True)
-class Kernels:
-    """Reconstruction kernels as far as noise knows them, one for each patch: (n,) float32 each.
+class NoiseShapes:
+    """Spectra of noise, as reconstruction kernels leave them, one for each patch: (n,) float32 each.
 
     :param mean_frequency: of the 1-D radial NPS between 0 and Nyquist, cycles/pixel.
     :param order: how steeply the spectrum falls beyond its cutoff: 2 smooth, 8 sharp.
@@ -39,19 +40,29 @@ class Kernels:
     direction: Tensor
 
 
-Kernel = tuple[float, float, float, float, float]
-#: A smooth and a sharp body kernel at pixels of about 0.75 mm, and the smooth one with streaks from side to side.
-SMOOTH: Kernel = (0.195, 2.0, 1.0, 0.0, 0.0)
-SHARP: Kernel = (0.32, 8.0, 0.86, 0.0, 0.0)
-STREAKED: Kernel = (0.195, 2.0, 1.0, 1.4, math.pi / 2)
+class NoiseShape(NamedTuple):
+    """One of :class:`NoiseShapes`."""
+
+    mean_frequency: float
+    order: float
+    ramp: float
+    anisotropy: float = 0.0
+    direction: float = 0.0
 
 
-def alike(kernel: Kernel, count: int) -> Kernels:
-    """Return the same kernel for each of ``count`` patches."""
-    return Kernels(*(torch.full((count,), value) for value in kernel))
+#: A smooth and a sharp body kernel at pixels of about 0.75 mm, and the smooth one with streaks from side to side;
+#: `noise/shapes.py` has those of scanners by name.
+SMOOTH = NoiseShape(0.195, 2.0, 1.0)
+SHARP = NoiseShape(0.32, 8.0, 0.86)
+STREAKED = NoiseShape(0.195, 2.0, 1.0, 1.4, math.pi / 2)
 
 
-def correlated_noise(sd: Tensor, kernels: Kernels, height: int, width: int, generator: torch.Generator) -> Tensor:
+def alike(shape: NoiseShape, count: int) -> NoiseShapes:
+    """Return the same shape for each of ``count`` patches."""
+    return NoiseShapes(*(torch.full((count,), value) for value in shape))
+
+
+def correlated_noise(sd: Tensor, shapes: NoiseShapes, height: int, width: int, generator: torch.Generator) -> Tensor:
     """Draw noise whose spectrum has the shape of a reconstruction kernel; the noise is stationary and periodic.
 
     :param sd: (n,) standard deviations, HU.
@@ -60,9 +71,9 @@ def correlated_noise(sd: Tensor, kernels: Kernels, height: int, width: int, gene
     """
     fy = torch.fft.fftfreq(height).view(1, -1, 1)
     fx = torch.fft.rfftfreq(width).view(1, 1, -1)
-    order, ramp = kernels.order.view(-1, 1, 1), kernels.ramp.view(-1, 1, 1)
-    power = spectrum(torch.sqrt(fy**2 + fx**2), cutoff_for(kernels).view(-1, 1, 1), order, ramp)
-    anisotropy, direction = kernels.anisotropy.view(-1, 1, 1), kernels.direction.view(-1, 1, 1)
+    order, ramp = shapes.order.view(-1, 1, 1), shapes.ramp.view(-1, 1, 1)
+    power = spectrum(torch.sqrt(fy**2 + fx**2), cutoff_for(shapes).view(-1, 1, 1), order, ramp)
+    anisotropy, direction = shapes.anisotropy.view(-1, 1, 1), shapes.direction.view(-1, 1, 1)
     power = power * torch.exp(anisotropy * torch.cos(2 * (torch.atan2(fy, fx) - direction)))
     # The half spectrum of a real image stands for each column twice, but for the first and, in even widths, the last.
     twice = torch.full((width // 2 + 1,), 2.0)
@@ -81,18 +92,18 @@ def spectrum(frequency: Tensor, cutoff: Tensor, order: Tensor, ramp: Tensor) -> 
     return torch.pow(frequency, ramp) * torch.exp(-torch.pow(frequency / cutoff, order))
 
 
-def cutoff_for(kernels: Kernels) -> Tensor:
+def cutoff_for(shapes: NoiseShapes) -> Tensor:
     """Find the cutoffs, (n,) cycles/pixel, that give the spectra their mean frequencies below Nyquist, by bisection.
 
     The mean rises with the cutoff from 0 up to that of the ramp alone, ``(ramp + 1) / (ramp + 2) * Nyquist``.
 
     :raises ValueError: for a mean that the ramp cannot reach.
     """
-    mean, ramp = kernels.mean_frequency, kernels.ramp
+    mean, ramp = shapes.mean_frequency, shapes.ramp
     if bool((mean <= 0).any() or (mean >= (ramp + 1) / (ramp + 2) * NYQUIST).any()):
         raise ValueError("The mean frequency of a noise spectrum must lie between 0 and that of its ramp alone.")
     f = torch.linspace(0, NYQUIST, 129)[1:].view(1, -1)
-    order, target = kernels.order.view(-1, 1), mean.view(-1, 1)
+    order, target = shapes.order.view(-1, 1), mean.view(-1, 1)
     # As `spectrum`, with what does not depend on the cutoff taken out of the loop.
     excess, fall = (f - target) * torch.pow(f, ramp.view(-1, 1)), torch.pow(f, order)
     low, high = torch.full_like(target, 0.01), torch.full_like(target, 8.0)

@@ -1,4 +1,4 @@
-"""The mixture that training sees: for each patch its own noise model, SD, kernel and mild SD map."""
+"""The mixture that training sees: for each patch its own noise model, SD, spectrum and mild SD map."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from meddenoise_training.config import NoiseConfig
-from meddenoise_training.noise.correlated import NYQUIST, Kernel, alike, correlated_noise
+from meddenoise_training.noise.correlated import NYQUIST, NoiseShape, alike, correlated_noise
 from meddenoise_training.noise.gaussian import gaussian_noise
 from meddenoise_training.noise.quantum import quantum_factor
 from meddenoise_training.noise.sd_map import smooth_sd_map
@@ -25,15 +25,17 @@ class NoiseDraw:
 
     :param noise: (slices, height, width) float32, HU.
     :param sd: of the noise over the patch, HU.
-    :param kernel: of correlated noise, else None.
+    :param shape: of correlated noise, else None.
     :param quantum: whether its variance follows the attenuation.
+    :param sd_map: strength of the SD map on it; 0 none.
     """
 
     noise: Tensor
     sd: float
     model: Model
-    kernel: Kernel | None
-    quantum: bool
+    shape: NoiseShape | None = None
+    quantum: bool = False
+    sd_map: float = 0.0
 
 
 def draw_noise(
@@ -46,7 +48,7 @@ def draw_noise(
     targets also get next to none.
 
     :param hu: (slices, height, width) float32: the patch that noise is drawn for, HU; noise is drawn for each slice, of
-        the same SD and kernel.
+        the same SD and shape.
     :param target_sd: noise that the target carries already, HU; 0 where it is noise-free.
     :param projection: noise of the bank for this patch, SD 1 in the slice's soft tissue; None where there is no bank.
     """
@@ -58,22 +60,22 @@ def draw_noise(
     sd = _draw_sd(uniform, target_sd, config)
     if projection is not None and uniform(0, 1) < config.projection_share:
         noise = projection * sd
-        return NoiseDraw(noise, float(noise[slices // 2].square().mean().sqrt()), "projection", None, quantum=False)
+        return NoiseDraw(noise, float(noise[slices // 2].square().mean().sqrt()), "projection")
     white = uniform(0, 1) < config.white_share
-    kernel = None if white else _draw_kernel(uniform, config)
+    shape = None if white else _draw_shape(uniform, config)
     level = torch.full((slices,), sd)
-    if kernel is None:
+    if shape is None:
         noise = gaussian_noise(level, height, width, generator)
     else:
-        noise = correlated_noise(level, alike(kernel, slices), height, width, generator)
+        noise = correlated_noise(level, alike(shape, slices), height, width, generator)
     quantum = uniform(0, 1) < config.quantum_share
     # One or the other: both are ways for the SD to differ from place to place.
-    factor = (
-        quantum_factor(hu.unsqueeze(1))
-        if quantum
-        else smooth_sd_map(torch.tensor([uniform(0, config.sd_map)]), height, width, generator)
-    )
-    return NoiseDraw((noise * factor)[:, 0], sd, "white" if white else "correlated", kernel, quantum)
+    strength = 0.0 if quantum else uniform(0, config.sd_map)
+    if quantum:
+        factor = quantum_factor(hu.unsqueeze(1))
+    else:
+        factor = smooth_sd_map(torch.tensor([strength]), height, width, generator)
+    return NoiseDraw((noise * factor)[:, 0], sd, "white" if white else "correlated", shape, quantum, strength)
 
 
 def _draw_sd(uniform: Callable[[float, float], float], target_sd: float, config: NoiseConfig) -> float:
@@ -84,10 +86,10 @@ def _draw_sd(uniform: Callable[[float, float], float], target_sd: float, config:
     return math.exp(uniform(math.log(low), math.log(config.sd_high)))
 
 
-def _draw_kernel(uniform: Callable[[float, float], float], config: NoiseConfig) -> Kernel:
+def _draw_shape(uniform: Callable[[float, float], float], config: NoiseConfig) -> NoiseShape:
     mean = uniform(*config.mean_frequency)
     order = math.exp(uniform(math.log(config.order[0]), math.log(config.order[1])))
     # Kernels sharper in the mean than their ramp enhance edges: a steeper rise, with 0.3 to spare for the fall.
     reaching = (2 * mean / NYQUIST - 1) / (1 - mean / NYQUIST)
     ramp = max(uniform(0.8, 1.5), reaching + 0.3)
-    return (mean, order, ramp, uniform(0, config.anisotropy), uniform(0, math.pi))
+    return NoiseShape(mean, order, ramp, uniform(0, config.anisotropy), uniform(0, math.pi))

@@ -22,7 +22,7 @@ from meddenoise_training.noise.projector import Kernel, back_project, by_slice, 
 #: Attenuation of water at the effective energy of a 120 kV beam, 1/mm.
 MU_WATER = 0.02
 #: Apodisations by name, smoothest first; which mean frequencies their noise has is measured in the tests.
-KERNELS = {
+APODISATIONS = {
     "softest": Kernel(2, 0.6),
     "smooth": Kernel(2, 0.77),
     "medium": Kernel(2, 1.0),
@@ -47,7 +47,7 @@ class LowDose:
     :param photons: photons N0 that reach, at the input's dose and with nothing in the beam, one detector of a pixel's
         width and a slice's height in one view, on average over the views.
     :param electronic_variance: variance of the electronic noise, photons squared, at the same detector.
-    :param kernel: name in :data:`KERNELS`, or a kernel of one's own.
+    :param kernel: name in :data:`APODISATIONS`, or a kernel of one's own.
     :param views: over half a turn.
     :param modulation: of the tube current by angle: the photons of a view grow as the attenuation of its longest path
         to this power; 0 none, 0.5 the least noise for the dose (Gies et al., Med Phys 26:2235, 1999).
@@ -70,8 +70,8 @@ class LowDose:
             raise ValueError(f"The dose fraction is {self.dose_fraction}; it must be above 0 and at most 1.")
         if self.photons <= 0 or self.electronic_variance < 0:
             raise ValueError("The number of photons must be above 0 and the electronic variance not below 0.")
-        if isinstance(self.kernel, str) and self.kernel not in KERNELS:
-            raise ValueError(f"There is no kernel '{self.kernel}'; there are: {', '.join(KERNELS)}.")
+        if isinstance(self.kernel, str) and self.kernel not in APODISATIONS:
+            raise ValueError(f"There is no kernel '{self.kernel}'; there are: {', '.join(APODISATIONS)}.")
         if self.views < 2:
             raise ValueError(f"{self.views} views are too few; give 2 or more.")
         if not 0 <= self.modulation <= 1 or not 0 <= self.bowtie <= 1:
@@ -82,7 +82,7 @@ class LowDose:
     @property
     def apodisation(self) -> Kernel:
         """The kernel itself."""
-        return KERNELS[self.kernel] if isinstance(self.kernel, str) else self.kernel
+        return APODISATIONS[self.kernel] if isinstance(self.kernel, str) else self.kernel
 
 
 def low_dose_noise(hu: Tensor, pixel: float | Tensor, settings: LowDose, generator: torch.Generator) -> Tensor:
