@@ -277,12 +277,12 @@ def test_a_whole_run_and_a_second_one_that_computes_nothing(prepared, tmp_path, 
 
 
 def counting(part, computed):
-    def wrapped(self, condition, method, fingerprint, compute):
+    def wrapped(self, condition, method, fingerprint, compute, **revision):
         def counted():
             computed.append((condition, method))
             return compute()
 
-        return part(self, condition, method, fingerprint, counted)
+        return part(self, condition, method, fingerprint, counted, **revision)
 
     return wrapped
 
