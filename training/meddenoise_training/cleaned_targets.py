@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +20,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from meddenoise import Denoiser
 from meddenoise.errors import InputError, OutputError
 from meddenoise.noise_estimate import estimate_noise
+from meddenoise_training.disk import why_not_written
 from meddenoise_training.manifest import Manifest, open_slices
 
 TARGETS_FOLDER = "targets"
 RECORD_NAME = "targets.json"
+_BEGUN_NAME = ".begun.json"
 
 
 class _Record(BaseModel):
@@ -49,12 +52,14 @@ def clean_targets(
 ) -> float:
     """Denoise the scanned training slices of a prepared folder and keep the result in it, under a name.
 
+    They grow in a hidden folder beside. When it is stopped in whatever way, the same call goes on with what is there.
+
     :param name: ``fit`` finds the targets by it (``data.targets``); of letters, digits, ``-`` and ``_``.
     :param model: name of a shipped model, or a weights file.
     :param strength: share of the model's correction that is made, 0 to 1.
     :param progress: called with (slices done, slices in all).
     :returns: the mean of the noise left, HU.
-    :raises InputError: when the name is none.
+    :raises InputError: when the name is none, or what was begun was begun with other weights, strength or slices.
     :raises OutputError: when there are targets of that name, or they cannot be written.
     :raises WeightsError: when the weights cannot be used.
     """
@@ -67,30 +72,27 @@ def clean_targets(
     stack, entries = open_slices(prepared, "train", manifest), manifest.splits["train"]
     scanned = [i for i, e in enumerate(entries) if e.kind != "synthetic"]
     noise_sd = [e.noise_sd for e in entries]
+    begun: dict[str, Any] = {"prepared": manifest.created, "sha256": denoiser.sha256, "strength": strength}
     beside = target.with_name(f".{name}.part")
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
+        _begin(beside, begun)
         for done, index in enumerate(scanned):
-            cleaned = denoiser.denoise(stack[index][np.newaxis], strength=strength)
-            np.save(beside / _file_name(index), cleaned[0])
+            file = beside / _file_name(index)
+            if not file.exists():
+                _save_beside(file, denoiser.denoise(stack[index][np.newaxis], strength=strength)[0])
             # An estimate cannot rise by cleaning; on slices with little tissue it scatters.
-            noise_sd[index] = round(min(noise_sd[index], estimate_noise(cleaned)), 2)
+            noise_sd[index] = round(min(noise_sd[index], estimate_noise(np.load(file)[np.newaxis])), 2)
             if progress is not None:
                 progress(done + 1, len(scanned))
-        record = _Record(
-            prepared=manifest.created,
-            model=denoiser.card.name,
-            sha256=denoiser.sha256,
-            strength=strength,
-            noise_sd=noise_sd,
-        )
+        record = _Record(**begun, model=denoiser.card.name, noise_sd=noise_sd)
         (beside / RECORD_NAME).write_text(record.model_dump_json(indent=1), "utf-8")
         beside.rename(target)
+        (target / _BEGUN_NAME).unlink()
     except OSError as error:
-        raise OutputError(f"The targets cannot be written to {target}: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        kept = f" What is done is kept in {beside}; the same command goes on." if beside.is_dir() else ""
+        raise OutputError(
+            f"The targets cannot be written to {target}: {why_not_written(error, prepared)}.{kept}"
+        ) from error
     return float(np.mean([noise_sd[i] for i in scanned]))
 
 
@@ -118,6 +120,32 @@ class CleanedTargets:
         """Return a scanned training slice, cleaned, (j, i) int16 HU, memory-mapped."""
         cleaned: npt.NDArray[np.int16] = np.load(self._folder / _file_name(index), mmap_mode="r")
         return cleaned
+
+
+def _begin(folder: Path, begun: dict[str, Any]) -> None:
+    """Begin to clean into a folder, or go on with what was begun in the same way."""
+    path = folder / _BEGUN_NAME
+    try:
+        before = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        # Nobody knows what lies in there.
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        path.write_text(json.dumps(begun), "utf-8")
+        return
+    if before != begun:
+        raise InputError(
+            f"The targets in {folder} were begun with other weights, another strength or other slices; go on with "
+            "those, or remove that folder to begin anew."
+        )
+
+
+def _save_beside(path: Path, cleaned: npt.NDArray[np.int16]) -> None:
+    """Write a slice beside its place, then rename it: never half a file under its own name."""
+    beside = path.with_name(f".{path.name}.part")
+    with beside.open("wb") as file:
+        np.save(file, cleaned)
+    beside.replace(path)
 
 
 def _file_name(index: int) -> str:

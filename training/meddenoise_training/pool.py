@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
 from meddenoise.errors import OutOfMemoryError
@@ -31,17 +32,25 @@ class Pool:
     def __init__(self, workers: int) -> None:
         self._workers = workers
         self._executor: ProcessPoolExecutor | None = None
+        self._others: set[BaseProcess] = set()
 
     def __enter__(self) -> Pool:
         """Begin; processes start with the work."""
+        self._others = set(multiprocessing.active_children())
         if self._workers > 1:
             context = multiprocessing.get_context("spawn")
             self._executor = ProcessPoolExecutor(self._workers, mp_context=context, initializer=_end_with_parent)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Wait for the work that was begun; what was not is dropped."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait for the work that was begun; what was not is dropped.
+
+        Ctrl-C ends it at once: files are written whole or not at all.
+        """
         if self._executor is not None:
+            if kind is not None and issubclass(kind, KeyboardInterrupt):
+                for process in set(multiprocessing.active_children()) - self._others:
+                    process.kill()
             self._executor.shutdown(cancel_futures=True)
 
     def map(self, work: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[int, R]]:

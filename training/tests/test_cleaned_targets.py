@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import signal
 
 import numpy as np
 import pytest
 
 from meddenoise import Denoiser
 from meddenoise.errors import InputError, OutputError
-from meddenoise_training.cleaned_targets import CleanedTargets, clean_targets
+from meddenoise_training.cleaned_targets import TARGETS_FOLDER, CleanedTargets, clean_targets
 from meddenoise_training.config import DataConfig
 from meddenoise_training.dataset import Patches
 from meddenoise_training.manifest import open_slices, read_manifest
@@ -59,6 +60,39 @@ def test_patches_are_cleaned_and_their_inputs_partly_not(cleaned):
             assert np.array_equal(np.sort(patch.base.numpy(), axis=None), np.sort(hu[patch.slice], axis=None))
             assert patch.base_sd == pytest.approx(manifest.splits["train"][patch.slice].noise_sd)
     assert 0.25 < np.mean(as_it_was) < 0.75
+
+
+def interrupt_after(count):
+    """Return a function for the progress that presses Ctrl-C after so many slices."""
+
+    def progress(done, total):
+        if done == count:
+            signal.raise_signal(signal.SIGINT)
+
+    return progress
+
+
+def test_cleaning_goes_on_where_it_stopped(cleaned, prepared, tmp_path):
+    folder = shutil.copytree(prepared, tmp_path / "prepared")
+    manifest = read_manifest(folder)
+    part = folder / TARGETS_FOLDER / ".once.part"
+    with pytest.raises(KeyboardInterrupt):
+        clean_targets(folder, manifest, "once", model="fast", threads=1, progress=interrupt_after(3))
+    kept = {path.name: path.stat().st_mtime_ns for path in part.glob("*.npy")}
+    assert len(kept) == 3
+    half = part / f".{3:06d}.npy.part"  # as a kill leaves it
+    half.write_bytes(b"half")
+    for other in ({"strength": 0.5}, {"model": "standard"}):
+        with pytest.raises(InputError, match="begun with other weights, another strength or other slices; go on with"):
+            clean_targets(folder, manifest, "once", **{"model": "fast", "threads": 1, **other})
+    later = manifest.model_copy(update={"created": "another day"})
+    with pytest.raises(InputError, match="begun with other"):
+        clean_targets(folder, later, "once", model="fast", threads=1)
+    clean_targets(folder, manifest, "once", model="fast", threads=1)
+    assert not part.exists()
+    done, whole = folder / TARGETS_FOLDER / "once", cleaned / TARGETS_FOLDER / "once"
+    assert {name: (done / name).stat().st_mtime_ns for name in kept} == kept, "not made again"
+    assert {p.name: p.read_bytes() for p in done.iterdir()} == {p.name: p.read_bytes() for p in whole.iterdir()}
 
 
 def test_what_cannot_be_is_refused(cleaned, prepared):

@@ -129,3 +129,40 @@ def test_errors_are_one_line(arguments, words, tmp_path, monkeypatch, call):
     assert error.startswith("Error: ")
     assert words in error
     assert len(error.splitlines()) == 1
+
+
+def press_ctrl_c(*_: object, **__: object) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+STOPPED = {
+    "prepare CT OUT": ("prepare.prepare", "what is done is kept in .OUT.part beside OUT, and the same command goes on"),
+    "bank PREPARED": (
+        "noise.bank.make_bank",
+        "the noise made so far is kept in PREPARED, and the same",
+    ),
+    "noise SCAN OUT": ("noise_report.noise_report", "nothing is kept; the same command begins anew"),
+    "clean PREPARED once --model fast": ("cleaned_targets.clean_targets", "slices cleaned so far are kept in PREPARED"),
+    "fit PREPARED RUN --minutes 1": ("fit.steps_within", "the last checkpoint, where there is one, is kept in RUN"),
+    "plot RUN": ("plots.plot", "the same command draws all of them"),
+    "benchmark PREPARED OUT --peers none": ("benchmark.run.run_benchmark", "what is measured is kept in OUT, and"),
+    "tune-peers PREPARED tuned.json": (
+        "benchmark.tuning_cases.tuning_cases",
+        "what is tuned is kept beside tuned",
+    ),
+    "export RUN x.safetensors --card c.toml": ("export.export", "nothing is half-written; the same command"),
+    "inspect RUN": ("inspection.inspect", "nothing was changed"),
+}
+
+
+@pytest.mark.parametrize("command", STOPPED)
+def test_every_command_says_at_ctrl_c_what_is_kept(command, prepared, tmp_path, monkeypatch, call):
+    """Ctrl-C in the midst of its work: of the command all is real but what it would work on for long."""
+    where, words = STOPPED[command]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "PREPARED").symlink_to(prepared)
+    monkeypatch.setattr(f"meddenoise_training.{where}", press_ctrl_c)
+    code, out, error = call(*command.split())
+    assert (code, error) == (130, "")
+    (stopped,) = [text for text in out.splitlines() if text.startswith("Stopped; ")]
+    assert words in stopped

@@ -202,6 +202,39 @@ def test_what_does_well_on_a_few_cases_is_tried_on_all(cheap):
     assert found["rmse"] == pytest.approx(np.mean(errors))
 
 
+def test_tuning_goes_on_where_it_stopped(cheap, tuned, tmp_path):
+    result, cases = tuned
+    kept, lines, tried = tmp_path / "kept.json", [], []
+
+    def interrupt(line: str) -> None:
+        lines.append(line)
+        if len(lines) == 2:
+            raise KeyboardInterrupt
+
+    def watched(peer):
+        def denoise(image, noise, parameters):
+            tried.append(peer.name)
+            return peer.filter(image, noise, parameters)
+
+        return dataclasses.replace(peer, filter=denoise)
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(cheap, cases, interrupt, kept=kept)
+    assert all(line.startswith("Gaussian (tuned), ") for line in lines)
+    assert tune([watched(peer) for peer in cheap], cases, kept=kept) == result
+    assert set(tried) == {"median (tuned)"}, "what was found is not sought again"
+    tried.clear()
+    others = [noisy_case("white", None, 9)] + [c for c in cases if c.group == "smooth"]
+    assert (
+        tune([watched(cheap[0])], others, kept=kept)["peers"]["Gaussian (tuned)"]["smooth"]
+        == (result["peers"]["Gaussian (tuned)"]["smooth"])
+    )
+    combinations = len(cheap[0].grid["k"]) * len(cheap[0].grid["p"])
+    assert len(tried) == combinations, "other slices are tuned on anew, and they alone"
+    kept.write_text("{")
+    assert tune(cheap, cases, kept=kept) == result, "a damaged file keeps nothing"
+
+
 def test_tuned_parameters_go_to_the_noise_that_is_most_alike(tuned, tmp_path):
     result, _ = tuned
     result = json.loads(json.dumps(result))

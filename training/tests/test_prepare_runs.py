@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from meddenoise.errors import InputError, OutputError
 from meddenoise_training import series_files
 from meddenoise_training.manifest import Manifest, open_slices, read_manifest
+from meddenoise_training.pool import Pool
 from meddenoise_training.prepare import part_folder, prepare
 
 
@@ -135,6 +137,31 @@ def test_stopped_from_outside_it_ends_with_its_processes_and_goes_on(write_slice
     assert [len(entries) for entries in manifest.splits.values()] == [8, 8, 0]
     assert done - {"synthetic-000.json"} <= {f"{Path(e.file).stem}.json" for es in manifest.splits.values() for e in es}
     assert salt not in "".join(p.read_text("latin1") for p in (tmp_path / "out").rglob("*") if p.is_file())
+
+
+def work_for_long(folder: Path) -> None:
+    (folder / f"begun-{os.getpid()}").touch()
+    time.sleep(20)
+    (folder / f"done-{os.getpid()}").touch()
+
+
+def test_ctrl_c_waits_for_no_process(tmp_path):
+    def stopped() -> None:
+        with Pool(2) as pool:
+            results = pool.map(work_for_long, [tmp_path] * 2)
+            threading.Thread(target=ctrl_c_when_begun, args=(tmp_path,), daemon=True).start()
+            list(results)
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert len(list(tmp_path.glob("begun-*"))) == 2
+    assert not list(tmp_path.glob("done-*"))
+
+
+def ctrl_c_when_begun(folder: Path) -> None:
+    while len(list(folder.glob("begun-*"))) < 2:
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def alive(session: int) -> list[int]:

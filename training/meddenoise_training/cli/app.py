@@ -7,7 +7,7 @@ import typer
 from meddenoise_training.cli.bank import bank
 from meddenoise_training.cli.benchmark import benchmark
 from meddenoise_training.cli.clean import clean
-from meddenoise_training.cli.ending import one_line_for_errors
+from meddenoise_training.cli.ending import one_line_for_errors, told_when_stopped
 from meddenoise_training.cli.export import export
 from meddenoise_training.cli.fit import fit
 from meddenoise_training.cli.inspect import inspect
@@ -23,16 +23,8 @@ app = typer.Typer(
     help="Train MedDenoise weights from your own CT: prepare, fit, export. Research use only, not for diagnosis.",
 )
 
-app.command()(prepare)
-app.command()(bank)
-app.command()(noise)
-app.command()(clean)
-app.command()(fit)
-app.command()(plot)
-app.command()(benchmark)
-app.command("tune-peers")(tune_peers)
-app.command()(export)
-app.command()(inspect)
+for _command in (prepare, bank, noise, clean, fit, plot, benchmark, tune_peers, export, inspect):
+    app.command(_command.__name__.replace("_", "-"))(told_when_stopped(_command))
 
 
 def main() -> None:

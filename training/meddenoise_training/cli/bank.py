@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from meddenoise.errors import counted
 from meddenoise_training.cli import options
 from meddenoise_training.cli.progress import progress_bar
 from meddenoise_training.cli.reporting import line
@@ -24,19 +25,15 @@ def bank(
     from meddenoise_training.noise.bank import make_bank
     from meddenoise_training.pool import processors
 
-    try:
-        with progress_bar("Noise") as progress:
-            slices = make_bank(
-                prepared,
-                read_manifest(prepared),
-                realisations=realisations,
-                views=views,
-                seed=seed,
-                device=accelerator,
-                workers=(workers or processors()) if accelerator == "cpu" else 1,
-                progress=progress,
-            )
-    except KeyboardInterrupt:
-        line("Stopped; what is done is kept, and the same command goes on from there.")
-        raise typer.Exit(130) from None
-    line(f"{prepared}: {realisations} realisations of low-dose noise for each of {slices} slices")
+    with progress_bar("Noise") as progress:
+        slices = make_bank(
+            prepared,
+            read_manifest(prepared),
+            realisations=realisations,
+            views=views,
+            seed=seed,
+            device=accelerator,
+            workers=(workers or processors()) if accelerator == "cpu" else 1,
+            progress=progress,
+        )
+    line(f"{prepared}: {counted(realisations, 'realisation')} of low-dose noise for each of {counted(slices, 'slice')}")

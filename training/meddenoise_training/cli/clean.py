@@ -18,7 +18,7 @@ def clean(
     strength: Annotated[float, typer.Option(min=0, max=1, help="Share of the model's correction that is made.")] = 0.6,
     threads: options.Threads = None,
 ) -> None:
-    """Denoise the training slices with weights that exist, for a second stage of training on cleaner targets."""
+    """Denoise the training slices with weights that exist, for a second stage of training; goes on after a stop."""
     from meddenoise_training.cleaned_targets import clean_targets
     from meddenoise_training.manifest import read_manifest
 

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
 
+import typer
 from rich.console import Console
 
 from meddenoise.errors import MedDenoiseError
+from meddenoise_training.cli.reporting import line
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_GOES_ON = "the same command goes on from there"
+_ANEW = "the same command begins anew"
+#: What is kept of a command that Ctrl-C stops, and how to go on; in braces its arguments.
+_STOPPED = {
+    "prepare": "what is done is kept in .{target.name}.part beside {target}, and " + _GOES_ON,
+    "bank": "the noise made so far is kept in {prepared}, and " + _GOES_ON,
+    "noise": "nothing is kept; " + _ANEW,
+    "clean": "the slices cleaned so far are kept in {prepared}, and " + _GOES_ON,
+    "fit": "the last checkpoint, where there is one, is kept in {run}, and " + _GOES_ON,
+    "plot": "plots that were finished are kept in {run}; the same command draws all of them",
+    "benchmark": "what is measured is kept in {out}, and " + _GOES_ON,
+    "tune_peers": "what is tuned is kept beside {target}, and " + _GOES_ON,
+    "export": "nothing is half-written; " + _ANEW,
+    "inspect": "nothing was changed",
+}
 
 
 @contextmanager
@@ -20,6 +43,21 @@ def one_line_for_errors() -> Iterator[None]:
     except MedDenoiseError as error:
         Console(stderr=True).print(f"Error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1)
+
+
+def told_when_stopped(command: Callable[P, R]) -> Callable[P, R]:
+    """Let a command that Ctrl-C stops say in a line what is kept and how to go on, and end with exit code 130."""
+    sentence, signature = _STOPPED[command.__name__], inspect.signature(command)
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except KeyboardInterrupt:
+            line(f"Stopped; {sentence.format(**signature.bind(*args, **kwargs).arguments)}.")
+            raise typer.Exit(130) from None
+
+    return run
 
 
 @contextmanager

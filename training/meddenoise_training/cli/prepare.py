@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from meddenoise.errors import counted
 from meddenoise_training.cli import options
 from meddenoise_training.cli.progress import progress_bar
 from meddenoise_training.cli.reporting import line
+
+if TYPE_CHECKING:
+    from meddenoise_training.manifest import Slice
 
 
 def prepare(
@@ -32,29 +36,36 @@ def prepare(
     """Read CT into HU slices on disk, patients kept to one split; the same command goes on after a stop."""
     from meddenoise_training.pictures import read_window
     from meddenoise_training.pool import processors
-    from meddenoise_training.prepare import part_folder, read_shares
     from meddenoise_training.prepare import prepare as prepare_slices
+    from meddenoise_training.prepare import read_shares
 
     shares, grey = read_shares(split) if split is not None else None, read_window(window)
-    try:
-        with progress_bar("Preparing") as progress:
-            manifest = prepare_slices(
-                *(source, target),
-                slab_mm=slab_mm,
-                synthetic=synthetic,
-                split=shares,
-                sources=sources,
-                seed=seed,
-                workers=workers or processors(),
-                png=png,
-                window=grey,
-                report=line,
-                progress=progress,
-            )
-    except KeyboardInterrupt:
-        line(f"Stopped; what is done is kept in {part_folder(target)}, and the same command goes on from there.")
-        raise typer.Exit(130) from None
+    with progress_bar("Preparing") as progress:
+        manifest = prepare_slices(
+            *(source, target),
+            slab_mm=slab_mm,
+            synthetic=synthetic,
+            split=shares,
+            sources=sources,
+            seed=seed,
+            workers=workers or processors(),
+            png=png,
+            window=grey,
+            report=line,
+            progress=progress,
+        )
     for name, entries in manifest.splits.items():
         patients = len({e.patient for e in entries if e.kind != "synthetic"})
         made = sum(e.kind == "synthetic" for e in entries)
-        line(f"{name}: {len(entries) - made} slices of {patients} patients, {made} synthetic slices")
+        scanned, of = counted(len(entries) - made, "slice"), counted(patients, "patient")
+        line(f"{name}: {scanned} of {of}, {counted(made, 'synthetic slice')}{_slabs(entries)}")
+
+
+def _slabs(entries: list[Slice]) -> str:
+    """Return how many slices are averages: the ends of a series have too few neighbours, so that there are fewer."""
+    slabs = [e.slab for e in entries if e.slab > 1]
+    if not slabs:
+        return ""
+    ends = f"{min(slabs)}" if min(slabs) == max(slabs) else f"{min(slabs)} to {max(slabs)}"
+    are = "is the mean" if len(slabs) == 1 else "are means"
+    return f"; {counted(len(slabs), 'slice')} {are} of {ends} neighbours, for which the ends of a series have too few"

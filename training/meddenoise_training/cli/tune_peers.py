@@ -22,7 +22,7 @@ def tune_peers(
 ) -> None:
     """Find the best parameters of each classical filter on validation slices, for each kind of noise.
 
-    About ten minutes on one processor core; BM3D has nothing to tune.
+    About ten minutes on one processor core; BM3D has nothing to tune. The same command goes on after a stop.
     """
     import torch
 
@@ -33,5 +33,7 @@ def tune_peers(
     use_threads(torch.get_num_threads())
     names = None if peers == "all" else [name.strip() for name in peers.split(",")]
     chosen = find_peers(names, None, line)
-    write_tuned(target, tune(chosen, tuning_cases(prepared, patients), line))
+    kept = target.with_name(f".{target.name}.begun")
+    write_tuned(target, tune(chosen, tuning_cases(prepared, patients), line, kept=kept))
+    kept.unlink(missing_ok=True)
     line(f"{target}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import itertools
 import json
 from collections.abc import Callable, Sequence
@@ -33,12 +35,18 @@ class TuningCase:
 
 
 def tune(
-    peers: Sequence[Peer], cases: Sequence[TuningCase], report: Callable[[str], None] = lambda _: None
+    peers: Sequence[Peer],
+    cases: Sequence[TuningCase],
+    report: Callable[[str], None] = lambda _: None,
+    *,
+    kept: Path | None = None,
 ) -> dict[str, Any]:
     """Find the combination of each peer's grid with the smallest mean RMSE, group by group.
 
     All are tried on the first third of a group's cases (two at least), the best quarter of them on all.
 
+    :param kept: file that keeps what is found as it comes, for a call that goes on; found with another grid or on other
+        cases, it does not count. None keeps nothing.
     :returns: for :func:`write_tuned`: of each group the texture, cases and SDs; of each peer that has a grid, by group,
         the parameters, their mean RMSE in HU, and ``at_edge``: those (of three values or more) for which more, or less,
         than the grid holds might be better.
@@ -48,9 +56,15 @@ def tune(
         raise InputError("There are no slices to tune the peers on.")
     groups = {group: [c for c in cases if c.group == group] for group in dict.fromkeys(c.group for c in cases)}
     best: dict[str, Any] = {}
+    found_before = _read_kept(kept)
     for peer in peers:
         for group, members in groups.items() if peer.grid else ():
-            found = _best(peer, members)
+            key = _key(peer, members)
+            if key not in found_before:
+                found_before[key] = _best(peer, members)
+                if kept is not None:
+                    _write_json(kept, found_before)
+            found = found_before[key]
             best.setdefault(peer.name, {})[group] = found
             report(f"{peer.name}, {group}: {found['parameters']}, RMSE {found['rmse']:.2f} HU")
     return {"format": 1, "groups": {group: _described(members) for group, members in groups.items()}, "peers": best}
@@ -61,13 +75,7 @@ def write_tuned(path: Path, tuned: dict[str, Any]) -> None:
 
     :raises OutputError: when it cannot be written.
     """
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        beside.write_text(json.dumps(tuned, indent=1) + "\n", "utf-8")
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+    _write_json(path, tuned)
 
 
 def read_tuned(path: Path) -> dict[str, tuple[TunedFor, ...]]:
@@ -87,6 +95,36 @@ def read_tuned(path: Path) -> dict[str, tuple[TunedFor, ...]]:
         name: tuple(TunedFor(g, tuned.groups[g].texture, found.parameters) for g, found in groups.items())
         for name, groups in tuned.peers.items()
     }
+
+
+def _key(peer: Peer, cases: Sequence[TuningCase]) -> str:
+    """Return what changes when the peer's grid does, or the cases it is tuned on."""
+    digest = hashlib.sha256(repr((peer.name, dict(peer.grid), dict(peer.parameters))).encode())
+    for case in cases:
+        spectrum = b"" if case.noise.psd is None else case.noise.psd.tobytes()
+        facts = repr((case.group, case.image.shape, case.noise.sd, case.noise.pixel)).encode()
+        digest.update(b"".join((facts, case.reference.tobytes(), case.image.tobytes(), spectrum)))
+    return digest.hexdigest()
+
+
+def _read_kept(path: Path | None) -> dict[str, Any]:
+    """Return what a file keeps; nothing where there is none, or it is damaged."""
+    try:
+        kept = {} if path is None else json.loads(path.read_text("utf-8"))
+        return {key: _Found.model_validate(found).model_dump() for key, found in kept.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        beside.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
+        beside.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def _best(peer: Peer, cases: Sequence[TuningCase]) -> dict[str, Any]:
