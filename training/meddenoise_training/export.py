@@ -26,6 +26,7 @@ from meddenoise_training.manifest import Manifest, read_manifest
 from meddenoise_training.networks import averaged_network
 from meddenoise_training.noise.correlated import SHARP, SMOOTH
 from meddenoise_training.validation import NOISE_SD_HU, Validation
+from meddenoise_training.whole_file import whole_file
 
 #: Slices of each kind behind the card's figures.
 _FIGURE_SLICES = 16
@@ -147,9 +148,8 @@ def _rounded(value: float | str) -> float | str | None:
 
 
 def _write_text(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.part")
     try:
-        beside.write_text(text, "utf-8")
-        beside.replace(path)
+        with whole_file(path) as beside:
+            beside.write_text(text, "utf-8")
     except OSError as error:
         raise OutputError(f"The card cannot be written to {path}: {error.strerror or error}.") from error

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from meddenoise.errors import OutputError
 from meddenoise.metrics import ABDOMEN
 from meddenoise_training.validation import NOISE_SD_HU, Figures, Image
+from meddenoise_training.whole_file import whole_file
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -112,13 +113,11 @@ def _keep_until(path: Path, step: int) -> None:
     rows = read_log(path)
     kept = [row for row in rows if None not in row.values() and int(row["step"]) <= step]
     if len(kept) < len(rows):
-        beside = path.with_name(f".{path.name}.part")
         try:
-            with beside.open("w", newline="", encoding="utf-8") as file:
+            with whole_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, rows[0])
                 writer.writeheader()
                 writer.writerows(kept)
-            beside.replace(path)
         except OSError as error:
             raise _not_written(path, error) from error
 

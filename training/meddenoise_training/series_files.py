@@ -20,6 +20,7 @@ from meddenoise_training.manifest import Slice
 from meddenoise_training.slabs import Target, TrainingSlice, breaks, runs, targets_of
 from meddenoise_training.synthetic import dead_leaves
 from meddenoise_training.volume_slices import read_slices as read_volume_slices
+from meddenoise_training.whole_file import whole_file
 
 #: No scanned slice is free of noise, whatever the estimate says of one that holds little tissue.
 _LEAST_NOISE_HU = 1.0
@@ -196,14 +197,11 @@ def _write(path: Path, slices: list[npt.NDArray[np.int16]], record_path: Path, r
     """Write slices, then their record, which tells that they are whole."""
     if slices:
         write_beside(path, slices)
-    beside = record_path.with_name(f".{record_path.name}.part")
-    beside.write_text(record.model_dump_json(), "utf-8")
-    beside.replace(record_path)
+    with whole_file(record_path) as beside:
+        beside.write_text(record.model_dump_json(), "utf-8")
 
 
 def write_beside(path: Path, slices: Any) -> None:
     """Write (n, j, i) slices beside their place, then rename: never half a file under its own name."""
-    beside = path.with_name(f".{path.name}.part")
-    with beside.open("wb") as file:
+    with whole_file(path) as beside, beside.open("wb") as file:
         np.save(file, np.stack(slices))
-    beside.replace(path)

@@ -1,0 +1,85 @@
+"""Files are whole or not there: what fails half-way leaves the old one, nothing beside it, and its reason."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from meddenoise.errors import OutputError
+from meddenoise_training.export import _write_text
+from meddenoise_training.logs import LOG_NAME, Logs, read_log
+from meddenoise_training.series_files import write_beside
+from meddenoise_training.whole_file import whole_file
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def write(path: Path, text: str, failure: BaseException) -> None:
+    with whole_file(path) as beside:
+        beside.write_text(text)
+        raise failure
+
+
+def write_tensor(path: Path) -> None:
+    with whole_file(path) as beside:
+        beside.symlink_to("/dev/full")
+        torch.save({"a": torch.zeros(100_000)}, beside)
+
+
+def test_it_is_not_there_before_it_is_whole(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    (tmp_path / ".a.txt.part").write_text("half, by a killed process, and longer")
+    with whole_file(path) as beside:
+        beside.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "raised", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), OSError, "No space left on device"),
+        (OSError("512 requested and 0 written"), OSError, "512 requested and 0 written"),
+        (RuntimeError("inline_container.cc: file write failed"), OSError, "file write failed"),
+        (KeyboardInterrupt(), KeyboardInterrupt, ""),
+        (ValueError("no such shape"), ValueError, "no such shape"),
+    ],
+    ids=["system", "numpy", "torch", "Ctrl-C", "bug"],
+)
+def test_a_failure_leaves_the_old_file_and_nothing_beside(tmp_path, failure, raised, words):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(raised) as caught:
+        write(path, "half", failure)
+    assert words in (getattr(caught.value, "strerror", None) or str(caught.value))
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
+def test_the_writers_of_a_full_disk_leave_nothing_half_written(tmp_path):
+    """What each writes beside is a full disk."""
+    for name in ("slices.npy", "card.md", LOG_NAME):
+        (tmp_path / f".{name}.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"slices\.npy"):
+        write_beside(tmp_path / "slices.npy", np.zeros((1, 300, 300), np.int16))
+    with pytest.raises(OutputError, match=r"card cannot be written .*: No space left on device"):
+        _write_text(tmp_path / "card.md", "x")
+    logs = Logs(tmp_path, 0, tensorboard=False)
+    for step in (1, 2):
+        logs.training(step, {"loss": 0.5})
+    with pytest.raises(OutputError, match="No space left on device; the last checkpoint is kept"):
+        Logs(tmp_path, 1, tensorboard=False)
+    assert [row["step"] for row in read_log(tmp_path / LOG_NAME)] == ["1", "2"]
+    assert names(tmp_path) == [LOG_NAME]
+    with pytest.raises(OSError, match="weights"):
+        write_tensor(tmp_path / "weights")
+    assert names(tmp_path) == [LOG_NAME]
