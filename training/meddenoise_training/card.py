@@ -55,7 +55,9 @@ def read_card_text(path: Path) -> CardText:
     try:
         return CardText.model_validate(read_toml(path))
     except ValidationError as error:
-        raise InputError(f"The card text {path} is not complete or not right: {wrong_fields(error)}.") from error
+        raise InputError(
+            f"The card text {path} is not complete or not right: {wrong_fields(error, CardText)}."
+        ) from error
 
 
 class Origins:
@@ -132,7 +134,7 @@ class Origins:
             own = [e for e in self._entries if e.collection == collection.name]
             if own:
                 counts = {"patients": len({e.patient for e in own}), "slices": len(own)}
-                rows.append({**collection.model_dump(exclude={"folders"}), **counts})
+                rows.append({**collection.model_dump(exclude={"folders"}, exclude_defaults=True), **counts})
         return rows
 
     def trained_on(self, patients: Iterable[str]) -> bool:

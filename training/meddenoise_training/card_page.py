@@ -197,8 +197,12 @@ def _domain(domain: TrainingDomain) -> list[str]:
 def _data(rows: Sequence[dict[str, Any]]) -> list[str]:
     if not rows:
         return []
-    cells = [[d["name"], str(d["patients"]), str(d["slices"]), d["licence"], f"doi:{d['doi']}"] for d in rows]
-    return table(["collection", "patients", "slices", "licence", "to be cited as"], cells)
+    cells = [[d["name"], str(d["patients"]), str(d["slices"]), d["licence"]] for d in rows]
+    head = ["collection", "patients", "slices", "licence"]
+    if any(d.get("doi") for d in rows):  # an archive of one's own has none
+        head.append("to be cited as")
+        cells = [[*cell, f"doi:{d['doi']}" if d.get("doi") else ""] for cell, d in zip(cells, rows, strict=True)]
+    return table(head, cells)
 
 
 def _both(row: dict[str, Any], figure: str, shape: str) -> str:

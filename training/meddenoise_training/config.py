@@ -251,7 +251,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"The configuration is not valid: {wrong_fields(error)}.") from error
+        raise InputError(f"The configuration is not valid: {wrong_fields(error, Config)}.") from error
 
 
 def parse_override(text: str) -> tuple[str, Any]:

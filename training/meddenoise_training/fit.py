@@ -56,6 +56,7 @@ def fit(
         report(f"Going on from step {state.step} of {config.fit.steps}.")
     else:
         state.begin()
+        report(_plan(config))
     fabric.barrier()  # The first process writes only when all have read.
     loop = _Loop(state, validation, run, report, progress)
     try:
@@ -141,6 +142,14 @@ class _Loop:
         state.note(figures)
         for row in figures:
             self._report(f"  {row}")
+
+
+def _plan(config: Config) -> str:
+    """Return what is about to be done, for a line: a run without a configuration file takes hours, and no bank."""
+    share = config.noise.projection_share
+    bank = f"{share:.0%} of them with noise of the bank" if share > 0 else "without a noise bank (projection_share = 0)"
+    network = config.architecture or "a network of your own"
+    return f"Training {network}: {config.fit.steps} steps of {config.data.batch} patches, {bank}."
 
 
 def steps_within(

@@ -30,7 +30,9 @@ class LeftOut:
 
     def __str__(self) -> str:
         """Return the line for the user."""
-        return f"{counted(self.count, self.thing)} in {self.where}" + (f": {self.reason}" if self.reason else "")
+        is_file = self.count == 1 and self.thing.endswith(" file")  # then ``where`` is the file itself
+        where = f", {self.where}" if is_file else f" in {self.where}"
+        return counted(self.count, self.thing) + where + (f": {self.reason}" if self.reason else "")
 
     @property
     def kind(self) -> str:
@@ -91,16 +93,13 @@ def look_through(unit: Unit) -> Unit:
     """Read the headers of all files of a unit; what is no CT is left out."""
     files = [unit.path] if unit.path.is_file() else (p for p in unit.path.rglob("*") if p.is_file())
     unit.volumes = sorted(p for p in files if p.name.lower().endswith(EXTENSIONS))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", InputWarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)  # it tells of damaged files, and so do the lines below
         contents = scan(unit.path)
-    others = Counter(contents.others)
-    others["non-DICOM file"] -= len(unit.volumes)
-    first = next((str(w.message).rpartition("the first: ")[2].rstrip(".") for w in caught), "")
-    for kind, count in sorted((+others).items()):
-        # The warning is of damaged files alone, and names the first of them.
-        where = _first(first, count) if first and "damaged" in kind else str(unit.path)
-        unit.left_out.append(LeftOut(count, kind, where))
+    volumes = set(unit.volumes)
+    for kind, paths in sorted(contents.other_files.items()):
+        if left := [path for path in paths if path not in volumes]:
+            unit.left_out.append(LeftOut(len(left), kind, _first(left)))
     for series in contents.series:
         try:
             patient = patient_of(series.slices[0].path)
@@ -134,12 +133,15 @@ def found_in(
         for path in unit.volumes:
             merged[unit.split, str(path.relative_to(source))] = (_owner(path, base), path)
     if not merged:
-        kinds = Counter[str]()
-        for one in left_out:
-            kinds[one.kind] += one.count
-        there = ", ".join(counted(count, kind) for kind, count in sorted(kinds.items()))
-        raise InputError(f"There is no CT for training in {source}: it holds {there or 'no files'}.")
-    split_of = _divide({patient for patient, _ in merged.values()}, source, shares, seed) if shares else {}
+        raise InputError(f"There is no CT for training in {source}: it holds {_in_words(left_out) or 'no files'}.")
+    patients = {patient for patient, _ in merged.values()}
+    if shares and len(patients) < 2:
+        others = f" (left out: {_in_words(left_out)})" if left_out else ""
+        raise InputError(
+            f"{source} holds CT of {counted(len(patients), 'patient')}{others}; train and validation need one each at "
+            "least."
+        )
+    split_of = _divide(patients, shares, seed) if shares else {}
     found = [
         Found(key, patient, split or split_of[patient], series) for (split, key), (patient, series) in merged.items()
     ]
@@ -152,8 +154,16 @@ def where_of(paths: list[Path]) -> str:
     return str(paths[0]) if len(paths) == 1 else str(paths[0].parent)
 
 
-def _first(path: str, count: int) -> str:
-    return path if count == 1 else f"{Path(path).parent} and below, the first: {Path(path).name}"
+def _first(paths: list[Path]) -> str:
+    """Return where files lie that are not of one folder: a single one by its name, others by the first."""
+    return str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} and below, the first: {paths[0].name}"
+
+
+def _in_words(left_out: list[LeftOut]) -> str:
+    kinds = Counter[str]()
+    for one in left_out:
+        kinds[one.kind] += one.count
+    return ", ".join(counted(count, kind) for kind, count in sorted(kinds.items()))
 
 
 def _owner(path: Path, base: Path) -> str:
@@ -165,10 +175,8 @@ def _owner(path: Path, base: Path) -> str:
     return next(name[: -len(end)] for end in EXTENSIONS if name.lower().endswith(end))
 
 
-def _divide(patients: set[str], source: Path, shares: Shares, seed: int) -> dict[str, str]:
-    """Divide patients by shares, in an order drawn from the seed; train and validation get one at least."""
-    if len(patients) < 2:
-        raise InputError(f"{source} holds CT of {len(patients)} patients; train and validation need one each at least.")
+def _divide(patients: set[str], shares: Shares, seed: int) -> dict[str, str]:
+    """Divide two or more patients by shares, in an order drawn from the seed; train and validation get one at least."""
     order = sorted(patients)
     np.random.default_rng(seed).shuffle(order)
     validation = max(1, round(len(order) * shares[1] / sum(shares)))

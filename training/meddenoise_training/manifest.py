@@ -20,13 +20,17 @@ SPLITS = ("train", "validation", "test")
 
 
 class Collection(BaseModel):
-    """Where slices come from and how to cite it; ``folders`` are patterns for the names of its folders."""
+    """Where slices come from and how to cite it.
+
+    :param doi: empty where there is none, as of a hospital's own archive.
+    :param folders: patterns for the names of its folders.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     licence: str
-    doi: str
+    doi: str = ""
     folders: list[str]
 
 
@@ -108,8 +112,8 @@ def read_collections(path: Path | None) -> list[Collection]:
         return _Sources.model_validate(read_toml(path)).collection
     except ValidationError as error:
         raise InputError(
-            f"{path} does not say where data are from, in [[collection]] tables with name, licence, doi and folders: "
-            f"{wrong_fields(error)}."
+            f"{path} does not say where data are from, in [[collection]] tables with name, licence, folders "
+            f"and, where there is one, doi: {wrong_fields(error, _Sources)}."
         ) from error
 
 

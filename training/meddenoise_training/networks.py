@@ -64,7 +64,14 @@ def read_network(path: Path) -> TrainedNetwork:
     file = path / CHECKPOINT_NAME if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"There are no weights at {path}; name a .safetensors file or the folder of a run of `fit`.")
-    saved = read_checkpoint_file(file)
+    try:
+        saved = read_checkpoint_file(file)
+    except InputError as error:
+        if path.is_dir():
+            raise
+        raise InputError(
+            f"{path} holds no weights that can be read; name a .safetensors file or the folder of a run of `fit`."
+        ) from error
     try:
         # Only this of its configuration: the rest may be that of an older version.
         config = Config(**{key: saved["config"].get(key) for key in ("architecture", "network")})
@@ -72,6 +79,15 @@ def read_network(path: Path) -> TrainedNetwork:
         return TrainedNetwork(averaged_network(saved, config), origin)
     except (RuntimeError, ValidationError) as error:
         raise InputError(f"{file} is not a checkpoint of `meddenoise-train fit` that this version knows.") from error
+
+
+def name_of(network: nn.Module) -> str:
+    """Return what a configuration calls a network; its shape where it has no name."""
+    shape = getattr(network, "architecture", None)
+    if shape is None:
+        return next((name for name, kind in BASELINES.items() if kind is type(network)), type(network).__name__)
+    named = next((name for name, known in ARCHITECTURES.items() if known == shape), None)
+    return named or f"widths {list(shape.widths)}, blocks {shape.blocks}, slices {shape.slices}"
 
 
 def _baseline(config: Config) -> nn.Module:

@@ -14,7 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from meddenoise.errors import InputError, OutputError
+from meddenoise.errors import InputError, OutputError, counted
 from meddenoise.metrics import ABDOMEN, Window
 from meddenoise_training.disk import why_not_written
 from meddenoise_training.inventory import Found, LeftOut, Shares, found_in, look_through, units_of, where_of
@@ -26,6 +26,8 @@ from meddenoise_training.series_files import Job, Record, SeriesJob, SyntheticJo
 #: So many folders are named in a warning; a line has to stay readable.
 _NAMED_FOLDERS = 8
 SYNTHETIC_IN_A_FILE = 50
+#: Percent: thirds are written as 33.3.
+_SUM_TOLERANCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,8 @@ def prepare(
     for job in jobs:
         if job.name in broken:
             report(f"Series {job.name} in {where_of(job.found.paths)}: {broken[job.name]}".replace(str(source), "."))
+    if split is not None and (empty := _empty_line(split, splits)) is not None:
+        report(empty)
     uncited = {_folder_of(job.found.paths[0], source): None for job in jobs if _is_uncited(job, splits["train"])}
     if uncited:
         report(_uncited_line(list(uncited), sources))
@@ -141,7 +145,7 @@ def part_folder(target: Path) -> Path:
 def read_shares(text: str) -> Shares:
     """Read shares for train, validation and test, as ``80,10,10``.
 
-    :raises InputError: when these are not three numbers with something for train and validation.
+    :raises InputError: when these are not three numbers that make 100, with something for train and validation.
     """
     try:
         train, validation, test = (float(part) for part in text.split(","))
@@ -151,7 +155,17 @@ def read_shares(text: str) -> Shares:
         ) from error
     if min(train, validation) <= 0 or test < 0:
         raise InputError(f"The split '{text}' leaves train or validation without patients.")
+    if abs(train + validation + test - 100) > _SUM_TOLERANCE:
+        raise InputError(f"The split '{text}' makes {train + validation + test:g} percent; give three that make 100.")
     return train, validation, test
+
+
+def _empty_line(split: Shares, splits: dict[str, list[Slice]]) -> str | None:
+    """Return the warning that a split with a share got no patient, as there are too few."""
+    empty = [name for name, share in zip(SPLITS, split, strict=True) if share > 0 and not splits[name]]
+    patients = len({e.patient for entries in splits.values() for e in entries if e.kind != "synthetic"})
+    few = f"{counted(patients, 'patient')} are too few for these shares"
+    return f"Warning: nothing is in {' and '.join(empty)}: {few}." if empty else None
 
 
 def _begin(target: Path, settings: dict[str, Any]) -> _Begun:

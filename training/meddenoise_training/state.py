@@ -22,7 +22,7 @@ from meddenoise_training.config import Config
 from meddenoise_training.data_identity import data_identity, first_other_data
 from meddenoise_training.losses import make_loss
 from meddenoise_training.manifest import neighbours, read_manifest
-from meddenoise_training.networks import TrainedNetwork, build, read_network
+from meddenoise_training.networks import TrainedNetwork, build, name_of, read_network
 from meddenoise_training.noise.bank import BANK_FOLDER, Bank
 from meddenoise_training.optimisers import make_optimiser
 from meddenoise_training.samples import Batch, Samples
@@ -86,8 +86,8 @@ class FitState:
                 network.load_state_dict(trained.network.state_dict())
             except RuntimeError as error:
                 raise InputError(
-                    f"The weights at {self.config.init} are of another architecture than this run's; set the "
-                    "architecture they have, or begin without them."
+                    f"The weights at {self.config.init} are of another architecture ({name_of(trained.network)}) than "
+                    f"this run's ({name_of(self.plain)}); set the architecture they have, or begin without them."
                 ) from error
         self.begun_from = trained.origin
 

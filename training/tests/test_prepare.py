@@ -332,7 +332,7 @@ def test_what_is_left_out_is_named_with_its_reason(archive, write_slice, tmp_pat
     assert len(manifest.splits["train"]) == 2
     lines = [line for line in lines if line.startswith("Left out: ")]
     assert len(lines) == sum(manifest.left_out.values()) == 5
-    for reason in ("1 CT localizer in", "1 non-DICOM file in", "no PatientID", "not of the size", "no rescale slope"):
+    for reason in ("1 CT localizer in", "1 non-DICOM file, ", "no PatientID", "not of the size", "no rescale slope"):
         assert sum(reason in line for line in lines) == 1, (reason, lines)
     assert not any("train" in kind or ".dcm" in kind for kind in manifest.left_out), "folders may have patients' names"
 

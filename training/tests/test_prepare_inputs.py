@@ -180,7 +180,7 @@ def test_volume_files_that_are_no_axial_ct_are_refused(tissue, tmp_path, prepare
     manifest, lines = prepared_with()
     assert len(manifest.splits["train"]) == 1
     assert len(lines) == 1
-    assert "1 volume file in ./train/p.nrrd: " in lines[0]
+    assert "1 volume file, ./train/p.nrrd: " in lines[0]
     assert any(words in lines[0] for words in reason.split("|"))
 
 

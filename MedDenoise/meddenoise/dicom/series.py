@@ -89,10 +89,15 @@ class Series:
 
 @dataclass
 class FolderContents:
-    """What lies in a folder: its CT series, and how many files of which other kind."""
+    """What lies in a folder: its CT series, and the files of each other kind."""
 
     series: list[Series] = field(default_factory=list)
-    others: Counter[str] = field(default_factory=Counter)
+    other_files: dict[str, list[Path]] = field(default_factory=dict)
+
+    @property
+    def others(self) -> Counter[str]:
+        """Return how many files there are of each other kind."""
+        return Counter({kind: len(paths) for kind, paths in self.other_files.items()})
 
 
 def find_series(folder: str | Path) -> list[Series]:
@@ -163,20 +168,17 @@ def series_of_files(paths: Iterable[Path]) -> Series:
 def _contents(paths: Iterable[Path]) -> FolderContents:
     contents = FolderContents()
     found: dict[str, Series] = {}
-    damaged: list[Path] = []
     for path in paths:
         header, kind = _read_header(path)
         if kind is not None:
-            contents.others[kind] += 1
-            if kind == _DAMAGED:
-                damaged.append(path)
+            contents.other_files.setdefault(kind, []).append(path)
         else:
             uid = str(header.get("SeriesInstanceUID") or "without UID")
             if uid not in found:
                 found[uid] = Series(uid, _text(header, "SeriesDescription"), _text(header, "SeriesNumber"), [])
             found[uid].slices.extend(_slices_of(header, path))
     contents.series = list(found.values())
-    if damaged:
+    if damaged := contents.other_files.get(_DAMAGED):
         remark(f"{counted(len(damaged), 'DICOM file')} left out, because damaged; the first: {damaged[0]}.")
     return contents
 

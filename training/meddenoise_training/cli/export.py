@@ -14,7 +14,7 @@ from meddenoise_training.cli.reporting import line
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a run of `fit`.")],
     target: Annotated[Path, typer.Argument(help="The .safetensors file to write; its card goes beside it as .md.")],
-    card: Annotated[Path, typer.Option(help="TOML file with the card's text, as your copy of configs/fast-card.toml.")],
+    card: Annotated[Path, typer.Option(help="TOML file with the card's text, as your copy of configs/own-card.toml.")],
     benchmark: Annotated[
         Path | None, typer.Option(help="benchmark.json that measured these very weights: its figures go into the card.")
     ] = None,
@@ -25,4 +25,5 @@ def export(
     from meddenoise_training.export import export as export_run
 
     options.set_torch_threads(threads)
+    line(f"Measuring the weights of {run} on validation and test slices.")
     line(f"{target}: SHA-256 {export_run(run, target, card, benchmark=benchmark, overwrite=overwrite)}")

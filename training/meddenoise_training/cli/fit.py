@@ -22,7 +22,9 @@ def fit(
         Path | None, typer.Option(help="Begin from these weights: a .safetensors file or the folder of another run.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Planned steps; may change on the way.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Plan as many steps as fit into this time.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Plan as many steps as fit into this time, at the pace of the first ones.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Processor threads, of each process.")] = None,
     accelerator: options.Accelerator = "cpu",
     devices: Annotated[
@@ -57,7 +59,7 @@ def fit(
             else steps_within(minutes, load_config(config, overrides), prepared, processes=processes, report=line)
         )
     settings = load_config(config, overrides)
-    with progress_bar("Training") as progress, asked_to_stop() as asked:
+    with progress_bar("Training", lines=False) as progress, asked_to_stop() as asked:
         state = train(
             settings,
             prepared,
