@@ -21,6 +21,7 @@ from meddenoise_training.noise.bank import (
     draw_scanner,
     make_bank,
 )
+from meddenoise_training.noise.bank_record import bank_record
 from meddenoise_training.noise.projection import LowDose, low_dose_noise
 from meddenoise_training.noise.projector import Kernel
 
@@ -129,6 +130,28 @@ def test_noise_is_made_again_from_what_is_recorded(banked):
             assert np.array_equal(noise.numpy().astype(np.float16), bank[realisation, first:last])
             seeds.append(seed)
     assert len(set(seeds)) == len(seeds) > 3, "noise of its own for each realisation and each dozen of slices"
+
+
+def test_the_dose_is_a_setting_that_the_bank_keeps(banked, tmp_path):
+    """A tenth of the dose lacks three times as much variance as a quarter, and more where electrons make noise."""
+    other = tmp_path / "prepared"
+    shutil.copytree(banked, other, ignore=shutil.ignore_patterns(BANK_FOLDER))
+    manifest = read_manifest(other)
+    make_bank(other, manifest, views=VIEWS, dose=0.1)
+    usual, low = Bank(banked, manifest), Bank(other, manifest)
+    ratio = np.array([low.slice(i, 0)[1] / usual.slice(i, 0)[1] for i in range(len(manifest.splits["train"]))])
+    assert ratio.min() > 1.7, "sqrt(9 / 3)"
+    assert ratio.max() < 3.5
+    assert bank_record(other).dose_fraction == 0.1
+    assert "0.1 of the dose" in str(bank_record(other))
+    assert bank_record(banked).dose_fraction == 0.25
+    with pytest.raises(InputError, match="other settings"):
+        make_bank(other, manifest, views=VIEWS)
+    with pytest.raises(InputError, match="other settings"):
+        make_bank(banked, manifest, views=VIEWS, dose=0.1)
+    for wrong in (0.0, 1.0, -0.5):
+        with pytest.raises(InputError, match="above 0 and below 1"):
+            make_bank(other, manifest, dose=wrong)
 
 
 def test_patches_come_with_the_noise_of_their_place(banked):

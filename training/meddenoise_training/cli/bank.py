@@ -15,6 +15,7 @@ from meddenoise_training.cli.reporting import line
 def bank(
     prepared: options.Prepared,
     realisations: Annotated[int, typer.Option(min=1, help="For each training slice.")] = 2,
+    dose: Annotated[float, typer.Option(help="Fraction of the slices' own dose that is simulated.")] = 0.25,
     views: Annotated[int, typer.Option(min=2, help="Projections over half a turn.")] = 720,
     seed: Annotated[int, typer.Option(min=0, help="Of the scanners and of their noise.")] = 0,
     accelerator: options.Accelerator = "cpu",
@@ -30,6 +31,7 @@ def bank(
             prepared,
             read_manifest(prepared),
             realisations=realisations,
+            dose=dose,
             views=views,
             seed=seed,
             device=accelerator,

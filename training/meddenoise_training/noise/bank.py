@@ -3,7 +3,7 @@
 Projection noise costs a second a slice; a patch of it read from disk costs next to nothing. Each slice gets a few
 realisations, each with a scanner of its own: kernel, photons, electronic noise, tube current modulation and bowtie are
 drawn at random. Dose is not: the noise of a realisation is scaled to any SD when it is used, since all but the share of
-electronic noise only scales with the dose.
+electronic noise only scales with the dose; that share grows as the dose fraction falls.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class _Job:
     views: int
     seed: tuple[int, int]
     device: str
+    dose: float
 
 
 def make_bank(
@@ -60,6 +61,7 @@ def make_bank(
     manifest: Manifest,
     *,
     realisations: int = 2,
+    dose: float = DOSE_FRACTION,
     views: int = VIEWS,
     seed: int = 0,
     device: str = "cpu",
@@ -70,23 +72,28 @@ def make_bank(
 
     :param prepared: folder made by ``prepare``.
     :param realisations: for each training slice.
+    :param dose: fraction of the slices' own that is simulated, above 0 and below 1.
     :param views: of the projections, over half a turn.
     :param seed: decides the noise, whatever the number of workers.
     :param workers: processes, on a CPU.
     :param progress: called with (slices done, slices in all).
     :returns: how many slices have noise now.
-    :raises InputError: when a bank made with other settings is there already.
+    :raises InputError: for a dose that cannot be, or when a bank made with other settings is there already.
     :raises OutputError: when it cannot be written.
     """
     folder, entries = prepared / BANK_FOLDER, manifest.splits["train"]
+    if not 0 < dose < 1:
+        raise InputError(f"The dose is {dose:g}; give a fraction of the slices' own, above 0 and below 1.")
     settings = {"format": 2, "realisations": realisations, "views": views, "seed": seed, "prepared": manifest.created}
+    if dose != DOSE_FRACTION:
+        settings["dose_fraction"] = dose  # else not said, lest banks of the time before it could be chosen not go on
     try:
         folder.mkdir(exist_ok=True)
         _agree(folder / "bank.json", settings)
         jobs = []
         for number, places in enumerate(_groups(open_slices(prepared, "train", manifest))):
             target, some = folder / f"{number:05d}.npy", [entries[i] for i in places]
-            jobs.append(_Job(prepared, target, places, some, realisations, views, (seed, number), device))
+            jobs.append(_Job(prepared, target, places, some, realisations, views, (seed, number), device, dose))
         missing = [job for job in jobs if not job.target.exists()]
         done = len(entries) - sum(len(job.places) for job in missing)
         with Pool(min(workers, len(missing))) as pool:
@@ -135,7 +142,7 @@ class Bank:
         return noise[realisation, row], float(sd[realisation, row])
 
 
-def draw_scanner(rng: np.random.Generator, views: int) -> LowDose:
+def draw_scanner(rng: np.random.Generator, views: int, dose: float = DOSE_FRACTION) -> LowDose:
     """Draw a scanner and its protocol at random, over the ranges above."""
 
     def between(low: float, high: float) -> float:
@@ -145,7 +152,7 @@ def draw_scanner(rng: np.random.Generator, views: int) -> LowDose:
     cutoff = between(*CUTOFF)
     boost = float(rng.uniform(0, 2)) if rng.random() < 0.25 else 0.0
     return LowDose(
-        dose_fraction=DOSE_FRACTION,
+        dose_fraction=dose,
         photons=between(*PHOTONS),
         electronic_variance=between(*ELECTRONIC_VARIANCE),
         kernel=Kernel(float(rng.choice([1.0, 2.0])), cutoff, boost),
@@ -166,7 +173,7 @@ def _make(job: _Job) -> None:
         for first in range(0, len(slices), SLICES_AT_ONCE):
             some = slice(first, first + SLICES_AT_ONCE)
             hu = torch.from_numpy(np.stack(slices[some]).astype(np.float32)).to(job.device)
-            scanner = draw_scanner(rng, job.views)
+            scanner = draw_scanner(rng, job.views, job.dose)
             generator = torch.Generator(job.device).manual_seed(int(rng.integers(2**31)))
             drawn = low_dose_noise(hu, torch.tensor(pixels[some]), scanner, generator)
             noise[realisation, some] = drawn.cpu().numpy()

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from meddenoise.metrics import noise_power
 from meddenoise.model_card import Range
-from meddenoise_training.noise.bank import BANK_FOLDER
+from meddenoise_training.noise.bank import BANK_FOLDER, DOSE_FRACTION
 
 _REGION = 64
 
@@ -22,6 +22,7 @@ _REGION = 64
 class BankRecord:
     """A bank: each scanner made one realisation of some slices.
 
+    :param dose_fraction: that was simulated.
     :param views: of the projections, over half a turn.
     :param cutoff: of the reconstruction kernels, cycles/mm.
     :param photons: at a detector with nothing in the beam; ``electronic_variance``: at the same, photons squared.
@@ -30,6 +31,7 @@ class BankRecord:
     """
 
     realisations: int
+    dose_fraction: float
     views: int
     scanners: int
     cutoff: Range
@@ -44,7 +46,8 @@ class BankRecord:
         texture = "" if self.mean_frequency is None else f"; mean frequencies {_span(self.mean_frequency)} cycles/pixel"
         return (
             f"{self.realisations} realisations of each slice in {self.views} views over half a turn (parallel beam, "
-            f"from the reconstructed slice), {self.scanners} scanners drawn at random: cosine and Hann kernels cut off "
+            f"from the reconstructed slice), {self.scanners} scanners drawn at random, {self.dose_fraction:.3g} of the dose: "
+            "cosine and Hann kernels cut off "
             f"at {_span(self.cutoff)} cycles/mm, some with raised high frequencies; {_span(self.photons)} photons, "
             f"electronic variance {_span(self.electronic_variance)}, tube current modulation {_span(self.modulation)}, "
             f"bowtie {_span(self.bowtie)}{texture}"
@@ -68,6 +71,7 @@ def bank_record(prepared: Path) -> BankRecord:
     known = [f for f in frequencies if math.isfinite(f)]
     return BankRecord(
         realisations=made["realisations"],
+        dose_fraction=made.get("dose_fraction", DOSE_FRACTION),
         views=made["views"],
         scanners=len(scanners),
         cutoff=_ends([s["kernel"]["cutoff"] for s in scanners]),
@@ -87,8 +91,6 @@ def _mean_frequency(noise: npt.NDArray[np.float16]) -> float:
     count = max(1, min(noise.shape) // 2 // side)
     top, left = ((n - count * side) // 2 for n in noise.shape)
     middle = noise[top : top + count * side, left : left + count * side].astype(np.float64)
-    if not np.isfinite(middle).all():  # hardly a photon came through: more HU than float16 holds
-        return math.nan
     regions = middle.reshape(count, side, count, side).swapaxes(1, 2).reshape(-1, side, side)
     return noise_power(regions, (1.0, 1.0)).mean_frequency
 
