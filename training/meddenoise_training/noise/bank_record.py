@@ -46,8 +46,8 @@ class BankRecord:
         texture = "" if self.mean_frequency is None else f"; mean frequencies {_span(self.mean_frequency)} cycles/pixel"
         return (
             f"{self.realisations} realisations of each slice in {self.views} views over half a turn (parallel beam, "
-            f"from the reconstructed slice), {self.scanners} scanners drawn at random, {self.dose_fraction:.3g} of the dose: "
-            "cosine and Hann kernels cut off "
+            f"from the reconstructed slice), {self.scanners} scanners drawn at random, "
+            f"{self.dose_fraction:.3g} of the dose: cosine and Hann kernels cut off "
             f"at {_span(self.cutoff)} cycles/mm, some with raised high frequencies; {_span(self.photons)} photons, "
             f"electronic variance {_span(self.electronic_variance)}, tube current modulation {_span(self.modulation)}, "
             f"bowtie {_span(self.bowtie)}{texture}"
