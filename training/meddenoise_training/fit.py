@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from meddenoise.errors import InputError
+from meddenoise.errors import InputError, counted
 from meddenoise_training.checkpoint import read_checkpoint
 from meddenoise_training.config import Config
 from meddenoise_training.logs import Logs
@@ -147,9 +147,10 @@ class _Loop:
 def _plan(config: Config) -> str:
     """Return what is about to be done, for a line: a run without a configuration file takes hours, and no bank."""
     share = config.noise.projection_share
-    bank = f"{share:.0%} of them with noise of the bank" if share > 0 else "without a noise bank (projection_share = 0)"
+    bank = f"{share:.0%} of the noise from the bank" if share > 0 else "without a noise bank (projection_share = 0)"
     network = config.architecture or "a network of your own"
-    return f"Training {network}: {config.fit.steps} steps of {config.data.batch} patches, {bank}."
+    steps = counted(config.fit.steps, "step")
+    return f"Training {network}: {steps} with a batch of {config.data.batch}, {bank}."
 
 
 def steps_within(

@@ -43,7 +43,7 @@ def test_a_wrong_setting_is_told_in_plain_words(overrides, words):
 def test_a_run_says_what_it_is_about_to_do(prepared, tmp_path):
     lines: list[str] = []
     fit(load_config(None, SMALL), prepared, tmp_path / "run", report=lines.append)
-    assert lines[0] == "Training fast: 1 steps of 1 patches, without a noise bank (projection_share = 0)."
+    assert lines[0] == "Training fast: 1 step with a batch of 1, without a noise bank (projection_share = 0)."
 
 
 def test_weights_to_begin_from_that_are_none_or_of_another_network_are_named(prepared, tmp_path):
