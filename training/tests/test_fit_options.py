@@ -141,7 +141,7 @@ def test_a_run_without_progress_stops_early_and_keeps_its_best_weights(prepared,
     assert all(torch.equal(kept[k.removeprefix("module.")], v) for k, v in saved["best"]["ema"].items() if "." in k)
     assert any(not torch.equal(kept[k], v) for k, v in state.ema.module.state_dict().items()), "not the last ones"
     assert train(config, prepared, tmp_path / "run").step == state.step, "the same command does not go on"
-    more = tiny(**{"fit__steps": 50, "fit__learning_rate": 0.3, "fit__validate_every": 2, "fit__schedule": "constant"})
+    more = config.model_copy(update={"fit": config.fit.model_copy(update={"patience": 9})})
     assert train(more, prepared, tmp_path / "run", stop=iter([False, True]).__next__).step == state.step + 1
 
 
