@@ -25,7 +25,8 @@ class DataConfig(_Section):
 
     :param patch: side, pixels.
     :param batch: patches a step.
-    :param synthetic_share: of the patches come from noise-free synthetic slices.
+    :param synthetic_share: of the patches come from noise-free synthetic slices; 0 for a network of several slices, as
+        they have no neighbours.
     :param air_share: chance that a patch of mostly air is taken as it comes, not drawn again.
     :param targets: name of cleaned targets (`meddenoise-train clean`); none: the slices themselves.
     :param own_noise: with cleaned targets, the share of patches whose input is made of the slice before it was cleaned,
@@ -43,7 +44,8 @@ class DataConfig(_Section):
 class NoiseConfig(_Section):
     """What noise is added; see ``noise/mixture.py``.
 
-    :param sd_low: SD is drawn log-uniformly from here, HU; ``sd_high``: up to here.
+    :param sd_low: SD is drawn log-uniformly from here, HU; ``sd_high``: up to here. With ``sd_window``, the width of a
+        window in HU, both are shares of it, as the ancestor gave its noise; they are kept in HU.
     :param clean_share: of the noise-free patches get less than ``sd_low``, so that clean input is left alone.
     :param projection_share: of the patches get noise of the bank (`meddenoise-train bank`), made in the projections of
         their slice; 0 needs no bank.
@@ -69,6 +71,18 @@ class NoiseConfig(_Section):
     anisotropy: float = Field(default=1.6, ge=0, le=4)
     sd_map: float = Field(default=0.25, ge=0, le=1)
     over_own_noise: float = Field(default=1.5, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_hu(cls, values: Any) -> Any:
+        """Turn shares of a window into HU: the window itself is not kept."""
+        if not isinstance(values, dict) or "sd_window" not in values:
+            return values
+        width, shares = values["sd_window"], [values.get(name) for name in ("sd_low", "sd_high")]
+        if not all(isinstance(v, int | float) and not isinstance(v, bool) and v > 0 for v in (width, *shares)):
+            raise ValueError("sd_window takes the width of a window in HU, and sd_low and sd_high as shares of it")
+        rest = {name: value for name, value in values.items() if name != "sd_window"}
+        return {**rest, "sd_low": shares[0] * width, "sd_high": shares[1] * width}
 
     @model_validator(mode="after")
     def _ranges(self) -> NoiseConfig:
@@ -222,6 +236,11 @@ class Config(_Section):
 
         if self.architecture is not None and self.architecture not in NAMES:
             raise ValueError(f"architecture must be one of {', '.join(NAMES)}")
+        if self.network is not None and self.network.slices > 1 and self.data.synthetic_share > 0:
+            # As their own neighbours they would teach that neighbours are identical.
+            raise ValueError(
+                "synthetic slices have no neighbours, which this network looks at; use `--set data.synthetic_share=0`"
+            )
         return self
 
     @property

@@ -13,7 +13,7 @@ from torch import Tensor
 from meddenoise.errors import InputError
 from meddenoise_training.cleaned_targets import CleanedTargets
 from meddenoise_training.config import DataConfig
-from meddenoise_training.manifest import neighbours, open_slices, read_manifest
+from meddenoise_training.manifest import Slice, neighbours, open_slices, read_manifest
 from meddenoise_training.noise.bank import Bank
 from meddenoise_training.slabs import BODY_ABOVE_HU
 
@@ -34,6 +34,9 @@ class Patch:
     :param projection: noise of the bank, made in the projections of these slices, the same shape; SD 1 in their soft
         tissue. None without.
     :param slice: of the train split.
+    :param place: where in it, and how turned.
+    :param realisation: of the bank; None without.
+    :param overlap: thickness of the slices of the base over their spacing, where there are several; 1 where unknown.
     """
 
     target: Tensor
@@ -42,6 +45,9 @@ class Patch:
     base_sd: float
     projection: Tensor | None
     slice: int
+    place: Place
+    realisation: int | None
+    overlap: float
 
 
 class Patches:
@@ -88,13 +94,17 @@ class Patches:
         as_it_was = self._cleaned is not None and not synthetic and rng.random() < self._config.own_noise
         base_sd = self._sd if as_it_was else self._target_sd
         around = neighbours(self._entries, index, self._reach)
+        realisation = int(rng.integers(self._bank.realisations)) if self._bank is not None else None
         return Patch(
             target=place.cut(self._target(index)),
             target_sd=float(self._target_sd[index]),
             base=torch.cat([place.cut(self._slices[i] if as_it_was else self._target(i)) for i in around]),
             base_sd=float(base_sd[index]),
-            projection=self._projection(around, place, rng),
+            projection=self._projection(around, place, realisation),
             slice=index,
+            place=place,
+            realisation=realisation,
+            overlap=_overlap(self._entries[index]) if self._reach else 1.0,
         )
 
     def _target(self, index: int) -> npt.NDArray[np.int16]:
@@ -102,7 +112,7 @@ class Patches:
             return self._slices[index]
         return self._cleaned.slice(index)
 
-    def _place(self, index: int, rng: np.random.Generator) -> _Place:
+    def _place(self, index: int, rng: np.random.Generator) -> Place:
         size = self._config.patch
         image = self._slices[index]
         for _ in range(_TRIES):
@@ -110,12 +120,12 @@ class Patches:
             patch = image[top : top + size, left : left + size]
             if (patch[::8, ::8] > BODY_ABOVE_HU).mean() > 0.5 or rng.random() < self._config.air_share:
                 break
-        return _Place(top, left, size, int(rng.integers(4)), bool(rng.random() < 0.5))
+        return Place(top, left, size, int(rng.integers(4)), bool(rng.random() < 0.5))
 
-    def _projection(self, around: list[int], place: _Place, rng: np.random.Generator) -> Tensor | None:
-        if self._bank is None:
+    def _projection(self, around: list[int], place: Place, realisation: int | None) -> Tensor | None:
+        if self._bank is None or realisation is None:
             return None
-        realisation, chosen = int(rng.integers(self._bank.realisations)), set[int]()
+        chosen = set[int]()
         layers = []
         for index in around:
             # A slice that stands for its own neighbour has its noise once; other noise where there is some.
@@ -127,7 +137,7 @@ class Patches:
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """Where a patch lies in its slice, and how it is turned and flipped."""
 
     top: int
@@ -141,6 +151,13 @@ class _Place:
         piece = image[self.top : self.top + self.size, self.left : self.left + self.size]
         turned = np.rot90(piece, self.turns)
         return torch.from_numpy((turned[:, ::-1] if self.flipped else turned).astype(np.float32)).unsqueeze(0)
+
+
+def _overlap(entry: Slice) -> float:
+    """Return how many spacings a slice reaches over: its own thickness, and the neighbours that it is the mean of."""
+    if entry.spacing_mm is None or entry.averaged_mm is None:
+        return 1.0
+    return max(1.0, entry.averaged_mm / entry.spacing_mm)
 
 
 def _cumulated(sd: npt.NDArray[np.float32], chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

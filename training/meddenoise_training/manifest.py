@@ -188,19 +188,26 @@ def _map(path: Path, least: int) -> npt.NDArray[np.int16]:
     return np.asarray(slices)
 
 
+def _stack(entry: Slice) -> tuple[object, ...] | None:
+    """Return what slices that lie one spacing apart have in common; None for one that has no neighbours."""
+    if not entry.series or entry.spacing_mm is None:
+        return None
+    return (entry.series, entry.file, entry.spacing_mm, entry.pixel_mm, entry.slab)
+
+
 def neighbours(entries: list[Slice], index: int, reach: int) -> list[int]:
     """Return a slice among its neighbours of the same series, ``2 * reach + 1`` places in all, the ends repeated.
 
-    A synthetic slice has no neighbours and stands for them itself.
+    A synthetic slice has no neighbours and stands for them itself; so does one of unknown spacing. Where spacing,
+    pixels or slabs change, the series ends; of a gap between slices of one spacing the manifest does not know.
     """
+    own = _stack(entries[index])
 
     def towards(step: int, count: int) -> int:
         place = index
         for _ in range(count):
             there = place + step
-            if not (
-                0 <= there < len(entries) and entries[index].series and entries[there].series == entries[index].series
-            ):
+            if not (0 <= there < len(entries) and own is not None and _stack(entries[there]) == own):
                 break
             place = there
         return place

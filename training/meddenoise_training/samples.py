@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +17,8 @@ from torch import Tensor
 
 from meddenoise.intensity import HU_PER_UNIT, METAL_ABOVE_HU, PADDING_BELOW_HU
 from meddenoise_training.config import Config
-from meddenoise_training.dataset import Patches
-from meddenoise_training.noise.mixture import draw_noise
+from meddenoise_training.dataset import Patch, Patches
+from meddenoise_training.noise.mixture import NoiseDraw, draw_noise
 
 
 class Batch(NamedTuple):
@@ -33,6 +34,14 @@ class Batch(NamedTuple):
     target: Tensor
     scale: Tensor
     slices: Tensor
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A patch of a step, and the noise that it gets with all that it was drawn with."""
+
+    patch: Patch
+    noise: NoiseDraw
 
 
 class Samples:
@@ -53,12 +62,22 @@ class Samples:
         noisy, target, scale, slices = (torch.stack(column) for column in zip(*samples, strict=True))
         return Batch(noisy, target, scale.view(-1, 1, 1, 1), slices)
 
-    def _sample(self, step: int, place: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def drawn(self, step: int, place: int) -> Drawn:
+        """Draw a patch of a step and its noise: what any step of a run was shown can be looked at, at any time.
+
+        :param step: from 0 to below ``fit.steps``.
+        :param place: in the step, from 0 to below ``data.batch``.
+        """
         settings = self._config
         seed = np.random.SeedSequence([settings.fit.seed, step, place])
         patch = self._patches.draw(np.random.default_rng(seed))
         generator = torch.Generator().manual_seed(int(seed.generate_state(1, np.uint32)[0]))
-        drawn = draw_noise(patch.base, patch.target_sd, patch.projection, settings.noise, generator)
-        noisy = (patch.base + drawn.noise).clamp(PADDING_BELOW_HU, METAL_ABOVE_HU) / HU_PER_UNIT
-        scale = math.hypot(drawn.sd, patch.base_sd) + settings.fit.scale_floor_hu
+        noise = draw_noise(patch.base, patch.target_sd, patch.projection, settings.noise, generator, patch.overlap)
+        return Drawn(patch, noise)
+
+    def _sample(self, step: int, place: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        drawn = self.drawn(step, place)
+        patch, noise = drawn.patch, drawn.noise
+        noisy = (patch.base + noise.noise).clamp(PADDING_BELOW_HU, METAL_ABOVE_HU) / HU_PER_UNIT
+        scale = math.hypot(noise.sd, patch.base_sd) + self._config.fit.scale_floor_hu
         return noisy, patch.target, torch.tensor(scale), torch.tensor(patch.slice)

@@ -175,7 +175,7 @@ def test_training_subtracts_the_noise_from_the_exact_image(prepared):
 
 
 def test_a_network_that_looks_at_three_slices_is_trained_and_validated(prepared, tmp_path):
-    settings = {**TINY, "fit.steps": 4, "network.widths": [4, 8], "network.slices": 3}
+    settings = {**TINY, "fit.steps": 4, "network.widths": [4, 8], "network.slices": 3, "data.synthetic_share": 0}
     state = fit(load_config(None, settings), prepared, tmp_path / "run", report=quiet)
     assert state.plain.get_parameter("entrance.weight").shape[1] == 12
     with (tmp_path / "run" / FIGURES_NAME).open() as file:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from meddenoise.errors import InputError
 from meddenoise.phantom import numerical_abdomen
-from meddenoise_training.config import NoiseConfig
+from meddenoise_training.config import NoiseConfig, load_config
 from meddenoise_training.noise.bank import draw_scanner
 from meddenoise_training.noise.correlated import (
     SHARP,
@@ -159,6 +160,19 @@ def test_levels_of_the_mixture_suit_the_target():
     assert np.mean([d.model == "white" for d in draws]) == pytest.approx(config.white_share, abs=0.03)
     assert np.mean([d.quantum for d in draws]) == pytest.approx(config.quantum_share, abs=0.03)
     assert np.log(noisy).mean() == pytest.approx((np.log(18) + np.log(80)) / 2, abs=0.05), "log-uniform"
+
+
+def test_levels_may_be_shares_of_a_window():
+    """The ancestor's unit: 0.4 of full scale, of 400 HU."""
+    config = load_config(None, {"noise.sd_window": 400, "noise.sd_low": 0.01, "noise.sd_high": 0.4}).noise
+    assert (config.sd_low, config.sd_high) == (4.0, 160.0)
+    assert NoiseConfig.model_validate(config.model_dump()) == config, "as a checkpoint keeps it"
+    drawn = [d.sd for d in drawn_from(config, 300, seeded(), size=4, target_sd=1.0)]
+    assert 4 <= min(drawn) < 6
+    assert 120 < max(drawn) <= 160.01
+    for wrong in ({"noise.sd_window": 400}, {"noise.sd_window": 0, "noise.sd_low": 0.01, "noise.sd_high": 0.4}):
+        with pytest.raises(InputError, match="sd_low and sd_high as shares of it"):
+            load_config(None, wrong)
 
 
 def test_parameters_of_the_mixture_are_those_of_its_noise():

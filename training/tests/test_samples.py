@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from meddenoise.errors import InputError
 from meddenoise_training.config import load_config
-from meddenoise_training.manifest import neighbours, open_slices, read_manifest
-from meddenoise_training.noise.bank import make_bank
+from meddenoise_training.manifest import Slice, neighbours, open_slices, read_manifest
+from meddenoise_training.noise.bank import Bank, make_bank
 from meddenoise_training.samples import Samples
 
 
@@ -65,7 +66,7 @@ def test_a_network_that_looks_at_three_slices_gets_the_neighbours_of_the_series(
         "noise.sd_low": 0.001,
         "noise.sd_high": 0.002,
     }
-    overrides = {"data.patch": 64, "data.batch": 64, "data.synthetic_share": 0.3, "noise.clean_share": 0, **shape}
+    overrides = {"data.patch": 64, "data.batch": 64, "data.synthetic_share": 0, "noise.clean_share": 0, **shape}
     batch = Samples(prepared, load_config(None, overrides)).draw(0, range(64))
     assert batch.noisy.shape == (64, 3, 64, 64)
     seen = set()
@@ -74,16 +75,84 @@ def test_a_network_that_looks_at_three_slices_gets_the_neighbours_of_the_series(
         for layer, i in zip(noisy, around, strict=True):
             assert np.allclose(np.sort(layer.round().numpy(), axis=None), np.sort(hu[i], axis=None), atol=1)
         assert torch.allclose(noisy[1].round(), target[0], atol=1)
-        assert not noisy[0].equal(noisy[2]), "a slice that stands for its neighbours has other noise there"
         seen.add(len(set(around)))
-    assert seen == {1, 2, 3}, "synthetic slices alone, the ends of a series, its middle"
+    assert seen == {2, 3}, "the ends of a series, its middle"
+
+
+def test_neighbours_share_as_much_noise_as_the_slices_overlap(prepared):
+    """The fixture's slabs are means of 5 slices, one further each time: 4/5 and 3/5; its thick slices share none."""
+    entries = read_manifest(prepared).splits["train"]
+    overrides = {"data.patch": 64, "data.synthetic_share": 0, "network.widths": [4], "network.slices": 3}
+    drawer = Samples(prepared, load_config(None, overrides))
+    found: dict[int, list[np.ndarray]] = {5: [], 1: []}
+    for place in range(60):
+        drawn = drawer.drawn(0, place)
+        noise = (drawn.noise.noise / drawn.noise.sd).flatten(1).numpy()
+        assert noise[1].std() == pytest.approx(1, abs=0.35)
+        found[entries[drawn.patch.slice].slab].append(noise @ noise.T / np.sqrt(np.outer(*[(noise**2).sum(1)] * 2)))
+    for slab, beside, further in ((5, 0.8, 0.6), (1, 0.0, 0.0)):
+        mean = np.mean(found[slab], axis=0)
+        assert (mean[0, 1], mean[1, 2], mean[0, 2]) == pytest.approx((beside, beside, further), abs=0.04)
+
+
+def test_a_patch_is_drawn_again_and_described(prepared, tmp_path):
+    """From seed, step and place alone: the very pixels, and all that they were drawn with."""
+    folder = tmp_path / "prepared"
+    shutil.copytree(prepared, folder)
+    manifest = read_manifest(folder)
+    make_bank(folder, manifest, views=8)
+    hu, bank = open_slices(folder, "train", manifest), Bank(folder, manifest)
+    drawer = samples(folder, noise__projection_share=0.5)
+    batch = drawer.draw(5, range(24))
+    models = set()
+    for place in range(24):
+        drawn = samples(folder, noise__projection_share=0.5).drawn(5, place)
+        patch, noise = drawn.patch, drawn.noise
+        assert patch.slice == batch.slices[place]
+        assert patch.place.cut(hu[patch.slice]).equal(batch.target[place])
+        assert ((patch.base + noise.noise) / 1000).equal(batch.noisy[place])
+        if noise.model == "projection":
+            field, sd = bank.slice(patch.slice, patch.realisation)
+            ours = patch.place.cut(field) / sd
+            torch.testing.assert_close(noise.noise / ours, (noise.noise / ours).median().expand(1, 32, 32))
+        assert (noise.shape is not None) == (noise.model == "correlated")
+        assert (noise.sd_map > 0) == (noise.model != "projection" and not noise.quantum)
+        models.add(noise.model)
+    assert models == {"white", "correlated", "projection"}
+
+
+def test_synthetic_slices_are_refused_where_neighbours_are_looked_at():
+    with pytest.raises(
+        InputError, match=r"no neighbours, which this network looks at; use `--set data.synthetic_share=0`"
+    ):
+        load_config(None, {"network.widths": [4], "network.slices": 3})
+    assert load_config(None, {"network.widths": [4], "network.slices": 1}).data.synthetic_share == 0.4
+
+
+def test_neighbours_end_where_spacing_or_slab_changes():
+    def entry(index, **changes):
+        return Slice(
+            **{"file": "a.npy", "index": index, "kind": "ct", "noise_sd": 9, "series": "s", "spacing_mm": 2.0} | changes
+        )
+
+    entries = [entry(0), entry(1), entry(2, spacing_mm=3.0), entry(3, spacing_mm=3.0), entry(4, spacing_mm=None)]
+    around = [neighbours(entries, i, 1) for i in range(5)]
+    assert around == [[0, 0, 1], [0, 1, 1], [2, 2, 3], [2, 3, 3], [4, 4, 4]]
+    assert neighbours([entry(0), entry(1, slab=3)], 0, 1) == [0, 0, 0]
+    assert neighbours([entry(0), entry(1, series="t")], 0, 1) == [0, 0, 0]
 
 
 def test_the_noise_of_the_bank_comes_with_every_neighbour(prepared, tmp_path):
     folder = tmp_path / "prepared"
     shutil.copytree(prepared, folder)
     make_bank(folder, read_manifest(folder), views=8)
-    overrides = {"data.patch": 32, "network.widths": [4], "network.slices": 3, "noise.projection_share": 1}
+    overrides = {
+        "data.patch": 32,
+        "network.widths": [4],
+        "network.slices": 3,
+        "noise.projection_share": 1,
+        "data.synthetic_share": 0,
+    }
     batch = Samples(folder, load_config(None, overrides)).draw(0, range(32))
     assert batch.noisy.shape == (32, 3, 32, 32)
     assert not batch.noisy[:, 0].equal(batch.noisy[:, 1])

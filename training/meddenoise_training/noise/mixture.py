@@ -13,6 +13,7 @@ from torch import Tensor
 from meddenoise_training.config import NoiseConfig
 from meddenoise_training.noise.correlated import NYQUIST, NoiseShape, alike, correlated_noise
 from meddenoise_training.noise.gaussian import gaussian_noise
+from meddenoise_training.noise.overlap import shared_between
 from meddenoise_training.noise.quantum import quantum_factor
 from meddenoise_training.noise.sd_map import smooth_sd_map
 
@@ -39,7 +40,12 @@ class NoiseDraw:
 
 
 def draw_noise(
-    hu: Tensor, target_sd: float, projection: Tensor | None, config: NoiseConfig, generator: torch.Generator
+    hu: Tensor,
+    target_sd: float,
+    projection: Tensor | None,
+    config: NoiseConfig,
+    generator: torch.Generator,
+    overlap: float = 1.0,
 ) -> NoiseDraw:
     """Draw noise for a patch.
 
@@ -51,6 +57,7 @@ def draw_noise(
         the same SD and shape.
     :param target_sd: noise that the target carries already, HU; 0 where it is noise-free.
     :param projection: noise of the bank for this patch, SD 1 in the slice's soft tissue; None where there is no bank.
+    :param overlap: thickness of the slices over their spacing: above 1 neighbours share noise.
     """
 
     def uniform(low: float, high: float) -> float:
@@ -59,7 +66,7 @@ def draw_noise(
     slices, height, width = hu.shape
     sd = _draw_sd(uniform, target_sd, config)
     if projection is not None and uniform(0, 1) < config.projection_share:
-        noise = projection * sd
+        noise = shared_between(projection, overlap) * sd
         return NoiseDraw(noise, float(noise[slices // 2].square().mean().sqrt()), "projection")
     white = uniform(0, 1) < config.white_share
     shape = None if white else _draw_shape(uniform, config)
@@ -75,7 +82,14 @@ def draw_noise(
         factor = quantum_factor(hu.unsqueeze(1))
     else:
         factor = smooth_sd_map(torch.tensor([strength]), height, width, generator)
-    return NoiseDraw((noise * factor)[:, 0], sd, "white" if white else "correlated", shape, quantum, strength)
+    return NoiseDraw(
+        (shared_between(noise, overlap) * factor)[:, 0],
+        sd,
+        "white" if white else "correlated",
+        shape,
+        quantum,
+        strength,
+    )
 
 
 def _draw_sd(uniform: Callable[[float, float], float], target_sd: float, config: NoiseConfig) -> float:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own usage
 from torch import Tensor
 
+from meddenoise_training.noise.overlap import shared_between
 from meddenoise_training.noise.projector import Kernel, back_project, by_slice, detector_count, even_angles, project
 
 #: Attenuation of water at the effective energy of a 120 kV beam, 1/mm.
@@ -97,7 +98,8 @@ def low_dose_noise(hu: Tensor, pixel: float | Tensor, settings: LowDose, generat
     integrals = line_integrals(hu, pixel, settings.views)
     variance = missing_variance(integrals, incident_photons(integrals, pixel, settings), settings)
     deviation = variance.clamp_max(STARVED_VARIANCE).sqrt()
-    noise = deviation * _standard_normal(deviation.shape, settings.slice_overlap, deviation, generator)
+    normal = torch.randn(deviation.shape, generator=generator, device=deviation.device, dtype=deviation.dtype)
+    noise = deviation * shared_between(normal, settings.slice_overlap)
     angles = even_angles(settings.views, hu)
     size = (hu.shape[1], hu.shape[2])
     return back_project(noise, angles, pixel, size, settings.apodisation) * (1000 / MU_WATER)
@@ -161,21 +163,3 @@ def missing_variance(integrals: Tensor, photons: Tensor | float, settings: LowDo
     a = settings.dose_fraction
     per_photon = integrals.exp() / photons
     return (1 - a) / a * per_photon * (1 + (1 + a) / a * settings.electronic_variance * per_photon)
-
-
-def _standard_normal(shape: torch.Size, overlap: float, like: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw unit noise; slices d spacings apart are correlated as boxes of that width overlap: ``1 - d / overlap``."""
-    n, whole = shape[0], math.floor(overlap)
-    begun = overlap - whole
-
-    def draw(count: int) -> Tensor:
-        drawn: Tensor = torch.randn((count, *shape[1:]), generator=generator, device=like.device, dtype=like.dtype)
-        return drawn
-
-    if overlap == 1:
-        return draw(n)
-    # A slice gathers the photons of `whole` spacings and of the beginning of the next, which its neighbour gets too.
-    beginning, rest = math.sqrt(begun) * draw(n + whole), math.sqrt(1 - begun) * draw(n + whole)
-    each = beginning + rest
-    total = torch.stack([each[k : k + whole].sum(dim=0) + beginning[k + whole] for k in range(n)])
-    return total / math.sqrt(overlap)
