@@ -83,11 +83,14 @@ def measure_tasks(
             yield from _laid(case, places, own, effort.patient)
 
     found: dict[str, dict[str, Part]] = {"discs": {}, "uniform": {}, "patient": {}}
+    revision = noise_revision(cylinder, CONDITION)
     for method in methods:
         key = (method.name, method.fingerprint)
-        found["discs"][method.name] = store.part("discs", *key, partial(_discs, method, pool, effort))
+        found["discs"][method.name] = store.part(
+            "discs", *key, partial(_discs, method, pool, effort), revision=revision
+        )
         uniform = partial(_lesions, method, uniform_images, report, uniform=True)
-        found["uniform"][method.name] = store.part("uniform", *key, uniform)
+        found["uniform"][method.name] = store.part("uniform", *key, uniform, revision=revision)
         if pools:
             patient = partial(_lesions, method, patient_images, report, uniform=False)
             found["patient"][method.name] = store.part("patient", *key, patient)
