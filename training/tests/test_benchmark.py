@@ -37,7 +37,7 @@ from meddenoise_training.benchmark.phantoms import DISC_RADIUS_MM, LESIONS, PIXE
 from meddenoise_training.benchmark.run import Plan, run_benchmark
 from meddenoise_training.benchmark.store import Store
 from meddenoise_training.benchmark.summary import Source
-from meddenoise_training.benchmark.targets import Measured, _pattern
+from meddenoise_training.benchmark.targets import Measured, _bias, _pattern
 from meddenoise_training.benchmark.tasks import Effort
 from meddenoise_training.benchmark.tuning_cases import tuning_cases
 from meddenoise_training.cli import main
@@ -404,6 +404,17 @@ def test_a_pattern_counts_where_most_slices_have_it(patterns, reached):
     source = Source({"white 25": {"net": rows}}, [method])
     row = _pattern(method, Measured(source, Source({}, [method]), {}, {}, [method]))
     assert row.reached is reached
+
+
+@pytest.mark.parametrize(("muscle", "reached"), [(0.4, True), (-1.2, False)])
+def test_every_tissue_that_is_told_is_judged(muscle, reached):
+    method = Method("net", "ours", "1", lambda noisy, pixel: noisy.image)
+    bias = {"liver": 0.1, "muscle": muscle}
+    rows = {"net": [{"patient": patient, "strengths": {"1": {"bias": bias}}} for patient in "ab"]}
+    truth = Source({"white 25": rows}, [method])
+    row = _bias(method, Measured(Source({}, [method]), truth, {}, {}, [method]), 1)
+    assert row.reached is reached
+    assert f"muscle {muscle:+.2f}" in row.truth
 
 
 def test_differences_are_paired_by_patient():
