@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import locale
 import re
 import shutil
 
@@ -70,6 +71,8 @@ def test_interrupted_and_resumed_is_bit_for_bit_uninterrupted(prepared, tmp_path
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler, and there is none")
 def test_compiled_network_learns_what_the_plain_one_learns(prepared, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    # Inductor reads its templates in the locale's encoding, and other libraries leave the locale at "C".
+    locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
     changes = {"network__widths": [8, 16], "network__blocks": 1, "fit__steps": 4, "fit__precision": "bf16-mixed"}
     plain = fit(tiny(**changes), prepared, tmp_path / "plain", report=quiet)
     compiled = fit(tiny(**changes, fit__compile=True), prepared, tmp_path / "compiled", report=quiet)
