@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from meddenoise.errors import OutputError
+from meddenoise_training.whole_file import whole_file
 
 #: Of what a part holds; one more when that changes, so that parts of an earlier version are measured anew.
 _PART_FORMAT = 4
@@ -99,13 +100,10 @@ def write_beside(path: Path, write: Callable[[Path], object]) -> None:
 
     :raises OutputError: when it cannot be written.
     """
-    beside = path.with_name(f".{path.name}.part")
     try:
-        write(beside)
-        beside.replace(path)
+        with whole_file(path) as beside:
+            write(beside)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
         raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 

@@ -25,6 +25,7 @@ from meddenoise_training.manifest import Manifest, PreparedSlices, Slice, open_s
 from meddenoise_training.noise.projection import SOFT_TISSUE_HU, LowDose, low_dose_noise
 from meddenoise_training.noise.projector import Kernel
 from meddenoise_training.pool import Pool
+from meddenoise_training.whole_file import whole_file
 
 BANK_FOLDER = "noise-bank"
 #: Slices that share a scanner, and a pass of the projector: eight cost a quarter of eight times one.
@@ -222,6 +223,5 @@ def _save(path: Path, array: npt.NDArray[np.float16]) -> None:
 
 
 def _write_beside(path: Path, write: Callable[[Path], object]) -> None:
-    beside = path.with_name(f".{path.name}.part")
-    write(beside)
-    beside.replace(path)
+    with whole_file(path) as beside:
+        write(beside)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import json
@@ -18,6 +17,7 @@ from meddenoise.errors import InputError, OutputError
 from meddenoise.metrics import rmse
 from meddenoise_training.peers.peer import Image, NoiseKnowledge, Parameters, Peer, TunedFor
 from meddenoise_training.toml_files import wrong_fields
+from meddenoise_training.whole_file import whole_file
 
 
 @dataclass(frozen=True)
@@ -117,13 +117,10 @@ def _read_kept(path: Path | None) -> dict[str, Any]:
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    beside = path.with_name(f".{path.name}.part")
     try:
-        beside.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
-        beside.replace(path)
+        with whole_file(path) as beside:
+            beside.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
         raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
