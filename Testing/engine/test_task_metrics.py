@@ -159,6 +159,47 @@ def test_observers_guess_where_there_is_nothing():
     assert nothing.auc.low < 0.5 < nothing.auc.high
 
 
+def test_an_observer_learns_nothing_from_the_place_it_is_tested_on():
+    """No lesion at all, but each place has a background of its own and is always of one class."""
+    rng = np.random.default_rng(12)
+    places = np.repeat(np.arange(10), 30)
+    regions = rng.normal(0, 20, (10, 17, 17))[places] + rng.normal(0, 10, (300, 17, 17))
+    seen = [
+        metrics.channelised_hotelling(regions[:150], regions[150:], diameter=5, places=where).auc
+        for where in (None, (places[:150], places[150:]))
+    ]
+    assert seen[0].value > 0.7, "told by the backgrounds"
+    assert seen[1].value < 0.6
+
+
+def test_the_gain_of_one_result_over_another_is_paired():
+    """Of a second image with half of its noise in common the gain is surer than both AUCs are."""
+    rng = np.random.default_rng(13)
+    x = np.arange(17) - 8.0
+    disc = 4.0 * (np.hypot(x[:, np.newaxis], x) < 3)
+    inside = 0
+    for _ in range(60):
+        shared, own = rng.normal(0, 10, (2, 2, 100, 17, 17))
+        before, after = (
+            metrics.channelised_hotelling(images[0] + disc, images[1], diameter=6)
+            for images in (shared + 0.4 * own, shared - 0.4 * own)
+        )
+        gain = metrics.auc_gain(before, after)
+        assert gain.value == after.auc.value - before.auc.value
+        inside += gain.low <= 0 <= gain.high
+        apart = math.hypot(before.auc.high - before.auc.low, after.auc.high - after.auc.low)
+        assert gain.high - gain.low < apart
+    assert inside >= 0.85 * 60, "there is no gain, and 95 % of the intervals should say so"
+
+
+def test_jackknife_of_a_mean_is_its_standard_error():
+    values = np.random.default_rng(14).normal(7, 3, 40)
+    left = [np.delete(values, n).mean() for n in range(40)]
+    found = metrics.jackknife_interval(values.mean(), left)
+    half = 1.96 * values.std(ddof=1) / math.sqrt(40)
+    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half))
+
+
 def test_area_under_curve_counts_pairs():
     a, b = np.random.default_rng(7).integers(0, 6, (2, 40))
     pairs = [(x > y) + 0.5 * (x == y) for x in a for y in b]
@@ -201,6 +242,11 @@ def test_tissue_bias_and_sd_reduction_by_hand():
     assert metrics.sd_reduction(noise, 5 + noise / 4) == pytest.approx(75)
 
 
+def observed(places):
+    regions = np.random.default_rng(15).normal(0, 10, (2, 40, 9, 9))
+    return metrics.channelised_hotelling(*regions, diameter=3, places=places)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -211,6 +257,9 @@ def test_tissue_bias_and_sd_reduction_by_hand():
         (lambda: metrics.task_transfer(np.zeros((20, 20)), 1.0, radius=9), "does not fit"),
         (lambda: metrics.task_transfer(np.zeros((60, 60)), 1.0, radius=9), "no contrast"),
         (lambda: metrics.channelised_hotelling(np.zeros((5, 9, 9)), np.zeros((50, 9, 9)), diameter=3), "20 or more"),
+        (lambda: observed(([1] * 40, [2] * 40)), "2 places"),
+        (lambda: observed(([1] * 40, range(40))), "too few places"),
+        (lambda: observed(([1] * 40, [2] * 39)), "40 and 39 places"),
         (lambda: metrics.edge_correlation(np.zeros((4, 4)), np.zeros((4, 5))), "must match"),
         (lambda: metrics.patient_mean([], []), "0 values"),
         (lambda: metrics.sd_reduction(np.zeros((4, 4)), np.zeros((4, 4))), "no noise"),

@@ -128,8 +128,15 @@ def _detectability(rows: Sequence[dict[str, Any]]) -> list[str]:
     if not rows:
         return []
     return table(
-        ["background", "lesion", "Laguerre-Gauss CHO", "NPW"],
-        [[r["background"], r["lesion"], _both(r, "cho", "{:.3f}"), _both(r, "npw", "{:.3f}")] for r in rows],
+        ["background", "lesion", "Laguerre-Gauss CHO", "gained", "NPW", "gained"],
+        [
+            [
+                r["background"],
+                r["lesion"],
+                *(cell for o in ("cho", "npw") for cell in (_both(r, o, "{:.3f}"), _ends(r[f"{o}_gain"], "{:+.3f}"))),
+            ]
+            for r in rows
+        ],
     )
 
 

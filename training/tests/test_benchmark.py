@@ -37,7 +37,7 @@ from meddenoise_training.benchmark.phantoms import DISC_RADIUS_MM, LESIONS, PIXE
 from meddenoise_training.benchmark.run import Plan, run_benchmark
 from meddenoise_training.benchmark.store import Store
 from meddenoise_training.benchmark.summary import Source
-from meddenoise_training.benchmark.targets import Measured, _bias, _pattern
+from meddenoise_training.benchmark.targets import Measured, _bias, _detectability, _pattern
 from meddenoise_training.benchmark.tasks import Effort
 from meddenoise_training.benchmark.tuning_cases import tuning_cases
 from meddenoise_training.cli import main
@@ -295,6 +295,7 @@ def test_input_in_a_run_is_as_noisy_as_told(prepared, tmp_path):
     assert source.sd_reduction(["white 25"], "input") == Interval(0, 0, 0)
     texture = result["tasks"]["uniform"]["input"]["1"]["texture"]
     assert texture["mean_frequency"] == pytest.approx(0.2, abs=0.03)
+    assert set(texture["reduction"]) == {0.0}
     assert result["tasks"]["discs"]["input"]["1"]["900"]["ratio"][0] == 1
 
 
@@ -415,6 +416,36 @@ def test_every_tissue_that_is_told_is_judged(muscle, reached):
     row = _bias(method, Measured(Source({}, [method]), truth, {}, {}, [method]), 1)
     assert row.reached is reached
     assert f"muscle {muscle:+.2f}" in row.truth
+
+
+@pytest.mark.parametrize(
+    ("less", "spread", "reached"),
+    [(0.01, 0.002, True), (0.05, 0.002, False), (0.01, 0.03, None), (-0.05, 0.002, True)],
+)
+def test_detectability_is_reached_missed_or_not_decided(less, spread, reached):
+    """Of a lesion seen less well by some AUC than in the input; the regions scatter, and with them both."""
+    wobble = np.linspace(-1, 1, 20)
+    names = {"input": "input", "strong": "classical", "net": "ours"}
+    methods = [dataclasses.replace(input_itself(), name=n, group=g) for n, g in names.items()]
+
+    def seen(auc, own):
+        without = auc + 0.01 * wobble + own * np.tile([-1, 1], 10) / 5
+        found = {"auc": [auc, auc - 0.1, auc + 0.1], "auc_without": without.tolist(), "detectability": [1, 0, 2]}
+        return {"1": {"lesions": {"5 mm, 7 HU": {"cho": found}}}}
+
+    parts = {"input": seen(0.8, 0), "strong": seen(0.7, 0), "net": seen(0.8 - less, spread)}
+    tasks = {"uniform": parts, "patient": {}}
+    nothing = Source({}, methods)
+    row = _detectability(methods[2], Measured(nothing, nothing, tasks, {}, methods), with_peers=False)
+    assert row.reached is reached
+    assert row.measured
+    assert f"{-less:+.3f}" in row.truth
+    worse = _detectability(
+        methods[2],
+        Measured(nothing, nothing, {**tasks, "uniform": {**parts, "strong": seen(0.99, 0)}}, {}, methods),
+        with_peers=True,
+    )
+    assert worse.reached is False, "the best peer sees it better beyond doubt"
 
 
 def test_differences_are_paired_by_patient():

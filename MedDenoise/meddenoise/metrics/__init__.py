@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from meddenoise.metrics.image_quality import ABDOMEN, Window, bias, psnr, rmse, sd_reduction, ssim, tissue_bias
-from meddenoise.metrics.intervals import Interval, paired_difference, patient_mean, percentile_interval
+from meddenoise.metrics.intervals import (
+    Interval,
+    jackknife_interval,
+    paired_difference,
+    patient_mean,
+    percentile_interval,
+)
 from meddenoise.metrics.noise_power import (
     NoisePower,
     mean_frequency_shift,
@@ -15,6 +21,7 @@ from meddenoise.metrics.noise_power import (
 from meddenoise.metrics.observers import (
     Detection,
     area_under_curve,
+    auc_gain,
     channelised_hotelling,
     lg_channels,
     matched_filter,
@@ -32,9 +39,11 @@ __all__ = [
     "TransferFunction",
     "Window",
     "area_under_curve",
+    "auc_gain",
     "bias",
     "channelised_hotelling",
     "edge_correlation",
+    "jackknife_interval",
     "lg_channels",
     "matched_filter",
     "mean_frequency_shift",

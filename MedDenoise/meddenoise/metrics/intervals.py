@@ -11,6 +11,8 @@ import numpy.typing as npt
 from meddenoise.errors import InputError
 
 _RESAMPLES = 5000
+#: Half of a 95 % interval in standard errors.
+_NORMAL_95 = 1.96
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,18 @@ def percentile_interval(value: float, draws: npt.ArrayLike) -> Interval:
     """Return a value with the 2.5 and 97.5 % percentiles of its bootstrap draws (Efron's percentile interval)."""
     low, high = np.percentile(np.asarray(draws, dtype=np.float64), [2.5, 97.5])
     return Interval(float(value), float(low), float(high))
+
+
+def jackknife_interval(value: float, left_out: npt.ArrayLike) -> Interval:
+    """Return a value with the 95 % interval of the jackknife: ``1.96 sqrt((n - 1) / n sum (x_i - mean)^2)`` either way.
+
+    Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 11.
+
+    :param left_out: the same measured with one of n equal parts of the data left out, one after the other.
+    """
+    left = np.asarray(left_out, dtype=np.float64)
+    half = _NORMAL_95 * float(np.sqrt((len(left) - 1) * np.var(left)))
+    return Interval(float(value), float(value) - half, float(value) + half)
 
 
 def patient_mean(values: Sequence[float], patients: Sequence[str], *, seed: int = 0) -> Interval:

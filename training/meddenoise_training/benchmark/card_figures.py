@@ -11,6 +11,7 @@ from meddenoise.errors import InputError
 from meddenoise.metrics import Interval, patient_mean
 from meddenoise_training.benchmark.conditions import CONDITIONS
 from meddenoise_training.benchmark.images import strength_name
+from meddenoise_training.benchmark.observers import auc_difference
 from meddenoise_training.benchmark.run import RESULT_FORMAT
 from meddenoise_training.benchmark.summary import Figure, Source, removed_share
 from meddenoise_training.benchmark.targets import QUARTER
@@ -82,10 +83,11 @@ class Benchmarked:
             f"very noisy scans. White noise, or low dose made in the projections of each slice ({plan['views']} "
             "views). RMSE in HU within the body, PSNR and SSIM in the window C50/W400 over the slice, bias in HU by "
             "tissue (result less reference); means over patients of their slices' means. In brackets 95 % intervals: "
-            "bootstrap over patients or abdomens (of fewer than ten they are too narrow), for texture and resolution "
-            "a jackknife. A patient's reference carries noise of its own; an abdomen's does not. Texture, resolution "
-            "and detectability are those of a quarter of the dose with a smooth kernel, in uniform tissue and, for "
-            "lesions, in patients' too." + (f" Not measured: {', '.join(missing)}." if missing else "")
+            "bootstrap over patients or abdomens (of fewer than ten they are too narrow), for texture, resolution and "
+            "detectability a jackknife over images or, of lesions in patients, over places. A patient's reference "
+            "carries noise of its own; an abdomen's does not. Texture, resolution and detectability are those of a "
+            "quarter of the dose with a smooth kernel, in uniform tissue and, for lesions, in patients' too."
+            + (f" Not measured: {', '.join(missing)}." if missing else "")
         )
 
     def _sources_have(self, group: str) -> bool:
@@ -140,7 +142,7 @@ class Benchmarked:
         return {contrast: found["ratio"] for contrast, found in discs.items()}
 
     def _detectability(self) -> list[dict[str, Any]]:
-        """Return by background and lesion the AUC of both observers, before and after."""
+        """Return by background and lesion the AUC of both observers, before and after, and what they gain, paired."""
         rows = []
         for background in ("uniform", "patient"):
             own = self._task(background, self._name, self.strength)
@@ -151,6 +153,8 @@ class Benchmarked:
                     before = None if base is None else base["lesions"][lesion][observer]
                     row[f"{observer}_before"] = None if before is None else before["auc"]
                     row[observer] = None if seen is None else seen["auc"]
+                    gain = None if seen is None or before is None else auc_difference(seen, before)
+                    row[f"{observer}_gain"] = _ends(gain, 3)
                 rows.append(row)
         return rows
 

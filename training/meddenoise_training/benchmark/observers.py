@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,20 @@ import numpy.typing as npt
 
 from meddenoise.errors import InputError
 from meddenoise.metrics import (
+    Detection,
     Interval,
     TransferFunction,
+    auc_gain,
     channelised_hotelling,
+    jackknife_interval,
     matched_filter,
     noise_power,
+    noise_reduction_profile,
     task_transfer,
 )
 from meddenoise_training.benchmark.cases import Image
 from meddenoise_training.benchmark.phantoms import LESIONS, Disc
 
-_NORMAL_95 = 1.96
 #: Regions are left out in so many batches for the interval of a shift.
 _BATCHES = 10
 #: Of a disc's transfer function so much is kept, cycles/mm.
@@ -57,57 +61,62 @@ def texture(rois: Image, before: Image, pixel: float) -> dict[str, Any]:
 
     :param before: the same regions as they were before denoising, (n, j, i) HU.
     :returns: with them ``shift``: the mean frequency over that before, less 1, with its 95 % interval (jackknife over
-        batches of regions).
+        batches of regions); and ``reduction``: the noise-reduction profile at the frequencies, None where a spectrum
+        has no power.
     """
 
     def shift(kept: npt.NDArray[np.intp]) -> float:
         own, base = (noise_power(images[kept], (pixel, pixel)).mean_frequency for images in (rois, before))
         return own / base - 1
 
-    found = noise_power(rois, (pixel, pixel))
+    found, base = (noise_power(images, (pixel, pixel)) for images in (rois, before))
+    reduction = noise_reduction_profile(base, found)
     return {
         "shift": _jackknife(shift, len(rois), _BATCHES),
         "frequency": _rounded(found.frequency * pixel),
         "nps": _rounded(found.profile),
+        "reduction": [round(float(value), 4) if np.isfinite(value) else None for value in reduction],
         "mean_frequency": found.per_pixel(found.mean_frequency),
         "sd": float(np.sqrt(found.variance)),
     }
 
 
-def lesion_figures(rois: Image, kinds: Sequence[int | None], pixel: float) -> dict[str, Any]:
+def lesion_figures(rois: Image, kinds: Sequence[int | None], places: Sequence[int], pixel: float) -> dict[str, Any]:
     """Return by lesion what ``cho`` and ``npw`` achieve: d', AUC with its interval, number of regions.
 
-    Where there are too few regions for an observer it is None.
+    Where there are too few regions or places for an observer it is None.
+
+    :param places: what each region shares with others: the place in a patient, or the image.
     """
-    number = np.array([-1 if kind is None else kind for kind in kinds])
+    number, place = np.array([-1 if kind is None else kind for kind in kinds]), np.asarray(places)
     absent = rois[number == -1]
     found: dict[str, Any] = {}
     for kind, lesion in enumerate(LESIONS):
         present, diameter = rois[number == kind], lesion.diameter / pixel
+        where = (place[number == kind], place[number == -1])
         found[lesion.name] = {}
         for name, observer in (("cho", channelised_hotelling), ("npw", matched_filter)):
             try:
-                seen = observer(present, absent, diameter=diameter)
+                seen = observer(present, absent, diameter=diameter, places=where)
             except InputError:
                 found[lesion.name][name] = None
                 continue
             found[lesion.name][name] = {
-                "auc": [seen.auc.value, seen.auc.low, seen.auc.high],
-                "detectability": seen.detectability.value,
+                "auc": list(astuple(seen.auc)),
+                "auc_without": [round(auc, 5) for auc in seen.auc_without],
+                "detectability": list(astuple(seen.detectability)),
                 "regions": [len(present), len(absent)],
             }
     return found
 
 
 def auc_difference(own: dict[str, Any], other: dict[str, Any]) -> Interval:
-    """Return how much larger an AUC is than another's, with an interval as if both were independent.
+    """Return how much larger an AUC is than another's, paired: all methods see the same lesions, places and noise."""
+    return auc_gain(*(_detection(found) for found in (other, own)))
 
-    They are not: the noise is the same, so that the true interval is narrower.
-    """
-    (value, low, high), (base, base_low, base_high) = own["auc"], other["auc"]
-    difference = value - base
-    below, above = np.hypot(value - low, base_high - base), np.hypot(high - value, base - base_low)
-    return Interval(difference, difference - float(below), difference + float(above))
+
+def _detection(found: dict[str, Any]) -> Detection:
+    return Detection(Interval(*found["detectability"]), Interval(*found["auc"]), tuple(found["auc_without"]))
 
 
 def shown(interval: Interval, shape: str) -> str:
@@ -147,8 +156,8 @@ def _jackknife(measure: Callable[[npt.NDArray[np.intp]], float], count: int, bat
     left = [measure(every[every % batches != out]) for out in range(batches)] if batches > 1 else [whole]
     if not np.isfinite([whole, *left]).all():
         return None
-    half = _NORMAL_95 * float(np.sqrt((len(left) - 1) * np.var(left)))
-    return [whole, whole - half, whole + half]
+    interval = jackknife_interval(whole, left)
+    return [interval.value, interval.low, interval.high]
 
 
 def _rounded(values: npt.NDArray[np.float64]) -> list[float]:

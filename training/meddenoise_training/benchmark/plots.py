@@ -110,9 +110,7 @@ def _texture(out: Path, parts: dict[str, Any], methods: Sequence[Method], looks:
         seen = f > 0
         left.plot(f[seen], nps[seen], label=m.name, **looks.line(m.name))
         if m.group != "input":
-            with np.errstate(divide="ignore"):
-                profile = np.log10(np.array(base["nps"])[seen] / np.maximum(nps[seen], 1e-9))
-            right.plot(f[seen], profile, **looks.line(m.name))
+            right.plot(f[seen], np.array(found["reduction"], float)[seen], **looks.line(m.name))
     left.set(xlabel="cycles/pixel", ylabel="NPS, HU² mm²", title="NPS of uniform tissue, quarter dose")
     left.set_yscale("log")
     top = max(base["nps"])

@@ -37,7 +37,7 @@ from meddenoise_training.manifest import read_manifest
 from meddenoise_training.peers import use_threads
 
 RESULT_NAME = "benchmark.json"
-RESULT_FORMAT = 3
+RESULT_FORMAT = 4
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,16 @@ QUARTER = "dose 25 % smooth"
 #: How the bias of a tissue is limited: Standard, Fast.
 _BIAS_LIMITS = {"bone": (2.0, 3.0)}
 _BIAS_LIMIT = (0.5, 1.0)
+#: An AUC counts as no lower when it is not lower by more than this, with 95 % certainty: none can be shown to be equal.
+_AUC_MARGIN = 0.02
+_NOTHING = "not measured"
 
 
 @dataclass(frozen=True)
 class Row:
     """A figure: what is asked, what was measured on patients and on truth, and whether all that was measured will do.
 
-    :param reached: None where nothing was measured.
+    :param reached: None where nothing was measured, or too little to decide.
     """
 
     figure: str
@@ -38,6 +41,11 @@ class Row:
     patients: str
     truth: str
     reached: bool | None
+
+    @property
+    def measured(self) -> bool:
+        """Return whether there is a figure at all."""
+        return not {self.patients, self.truth} <= {_NOTHING, "-"}
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,7 @@ def figures_to_reach(method: Method, measured: Measured, *, at_default: bool = T
 
 def _row(figure: str, target: str, found: list[Interval | None], enough: Callable[[Interval], bool], shape: str) -> Row:
     known = [i for i in found if i is not None]
-    patients, truth = (shown(i, shape) if i is not None else "not measured" for i in found)
+    patients, truth = (shown(i, shape) if i is not None else _NOTHING for i in found)
     return Row(figure, target, patients, truth, all(map(enough, known)) if known else None)
 
 
@@ -131,7 +139,7 @@ def _rank(method: Method, measured: Measured, figure: str, place: int) -> Row:
             if interval is not None:
                 means[name] = interval.value
         if method.name not in means or len(means) < 2:
-            texts.append("not measured")
+            texts.append(_NOTHING)
             continue
         sign = -1 if figure == "ssim" else 1
         order = sorted(means, key=lambda name: sign * means[name])
@@ -154,13 +162,20 @@ def _bias(method: Method, measured: Measured, column: int) -> Row:
     texts, fine = [], []
     for source in (measured.patients, measured.truth):
         # Over all conditions: within one slice and condition the noise itself moves the mean of a small organ by 1 HU.
-        means = source.biases(source.conditions(*_ALL_GROUPS), method.name)
-        found = {tissue: mean.value for tissue, mean in means.items()}
-        texts.append(", ".join(f"{tissue} {value:+.2f}" for tissue, value in found.items()) or "not measured")
+        conditions = source.conditions(*_ALL_GROUPS)
+        found = {tissue: mean.value for tissue, mean in source.biases(conditions, method.name).items()}
+        furthest = source.tissues(conditions, method.name)
+        texts.append(", ".join(f"{t} {value:+.2f} ({furthest[t]:+.2f})" for t, value in found.items()) or _NOTHING)
         if source is measured.truth:  # against a noisy reference a class chosen by it has a bias of its own
             fine += [abs(value) <= _BIAS_LIMITS.get(tissue, _BIAS_LIMIT)[column] for tissue, value in found.items()]
     target = f"within {limit:g} HU (bone {bone:g} HU)"
-    return Row("HU bias by tissue, mean of all conditions", target, texts[0], texts[1], all(fine) if fine else None)
+    return Row(
+        "HU bias by tissue, mean of all conditions (furthest from 0 under one of them)",
+        target,
+        texts[0],
+        texts[1],
+        all(fine) if fine else None,
+    )
 
 
 def _transfer(method: Method, measured: Measured) -> Row:
@@ -174,7 +189,7 @@ def _transfer(method: Method, measured: Measured) -> Row:
         "50 % task transfer function of the input's, 30 / 100 / 900 HU",
         ">= 0.95 / 0.98 / 0.99",
         "-",
-        "; ".join(texts) or "not measured",
+        "; ".join(texts) or _NOTHING,
         all(fine) if fine else None,
     )
 
@@ -186,14 +201,18 @@ def _texture(method: Method, measured: Measured, *, at_default: bool) -> Row:
         f"NPS mean-frequency shift at strength {method.strength:g}",
         "within 16 %" if at_default else "reported",
         "-",
-        "not measured" if shift is None else shown(shift, "{:+.1%}"),
+        _NOTHING if shift is None else shown(shift, "{:+.1%}"),
         None if shift is None else abs(shift.value) <= 0.16 or not at_default,
     )
 
 
 def _detectability(method: Method, measured: Measured, *, with_peers: bool) -> Row:
-    """Return every lesion's gain in AUC; as reached counts what is not below at the upper end of its 95 % interval."""
-    texts, fine = {"uniform": "not measured", "patient": "not measured"}, []
+    """Return every lesion's gain in AUC, over the input and over the best peer.
+
+    Reached is what the 95 % interval of the paired gain places above -:data:`_AUC_MARGIN`; missed, of the rest, what it
+    places below 0; a gain that neither can be said of is not decided, and nor is the row then.
+    """
+    texts, gains = {"uniform": _NOTHING, "patient": _NOTHING}, []
     for background in texts:
         parts = measured.tasks[background]
         own = parts.get(method.name, {}).get(strength_name(method.strength))
@@ -206,7 +225,7 @@ def _detectability(method: Method, measured: Measured, *, with_peers: bool) -> R
                 continue
             against_input = auc_difference(found["cho"], base)
             line = f"{lesion}: {shown(against_input, '{:+.3f}')}"
-            fine.append(against_input.high >= 0)
+            gains.append(against_input)
             rivals = {
                 name: parts[name]["1"]["lesions"][lesion]["cho"]
                 for name in measured.names("classical", "baseline")
@@ -216,16 +235,18 @@ def _detectability(method: Method, measured: Measured, *, with_peers: bool) -> R
                 best = max(rivals, key=lambda name: rivals[name]["auc"][0])
                 against_best = auc_difference(found["cho"], rivals[best])
                 line += f" (to {best} {shown(against_best, '{:+.3f}')})"
-                fine.append(against_best.high >= 0)
+                gains.append(against_best)
             lines.append(line)
-        texts[background] = "; ".join(lines) or "not measured"
+        texts[background] = "; ".join(lines) or _NOTHING
     target = ">= the input's" + (" and >= the best peer's" if with_peers else "")
+    unsure = [gain for gain in gains if gain.low < -_AUC_MARGIN]
+    missed = any(gain.high < 0 for gain in unsure)
     return Row(
         "detectability of each lesion: CHO AUC less the input's (patient | uniform background)",
-        target,
+        f"{target}, at least within {_AUC_MARGIN:g}",
         texts["patient"],
         texts["uniform"],
-        all(fine) if fine else None,
+        None if not gains or (unsure and not missed) else not unsure,
     )
 
 
@@ -237,7 +258,7 @@ def _left_alone(method: Method, measured: Measured) -> Row:
         "noise-free input left alone: PSNR to itself",
         ">= 45 dB",
         "-",
-        "not measured" if lowest is None else f"{np.mean(list(values.values())):.1f} dB (lowest {lowest:.1f})",
+        _NOTHING if lowest is None else f"{np.mean(list(values.values())):.1f} dB (lowest {lowest:.1f})",
         None if lowest is None else lowest >= 45,
     )
 
@@ -254,7 +275,7 @@ def _pattern(method: Method, measured: Measured) -> Row:
             list(source.by_patient(c, method.name, "pattern").values()) for c in source.conditions(*_ALL_GROUPS, "none")
         ]
         medians = [float(np.median(values)) for values in by_condition if values]
-        texts.append(f"{max(medians):.3f} HU" if medians else "not measured")
+        texts.append(f"{max(medians):.3f} HU" if medians else _NOTHING)
         fine += [median <= 0.1 for median in medians]
     return Row(
         "seam or checkerboard: period of 2, 4 or 8 pixels, median over patients",
@@ -271,7 +292,7 @@ def _flicker(method: Method, measured: Measured) -> Row:
     return Row(
         "slice-to-slice flicker: SD of what is added to the step between neighbours' means",
         "none (<= 0.1 HU)",
-        "not measured" if found is None else f"{found['added']:.3f} HU (input {found['before']:.2f})",
+        _NOTHING if found is None else f"{found['added']:.3f} HU (input {found['before']:.2f})",
         "-",
         None if found is None else found["added"] <= 0.1,
     )

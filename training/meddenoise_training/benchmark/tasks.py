@@ -41,6 +41,10 @@ Part = dict[str, Any]
 CONDITION = next(c for c in CONDITIONS if c.name == "dose 25 % smooth")
 #: The mean over realisations is taken in so many batches, whose scatter gives the interval of the TTF.
 _BATCHES = 5
+#: One more when texture or observers are measured in another way: what is kept of an earlier one is measured anew.
+_LESIONS_REVISION = 1
+#: A noise's own revision counts below this.
+_REVISIONS = 100
 
 
 @dataclass(frozen=True)
@@ -76,11 +80,17 @@ def measure_tasks(
     pools = [(case, places, _Pool(case, effort.patient, store, views)) for case, places in with_places]
 
     def uniform_images() -> Iterator[_Laid]:
-        return _laid(cylinder, tile_places(), pool, effort.uniform)
+        places = tile_places()
+        # Uniform tissue is the same everywhere; what regions of one image could share is its noise.
+        return _laid(cylinder, places, pool, effort.uniform, lambda number: [number] * len(places))
 
     def patient_images() -> Iterator[_Laid]:
+        first = 0
         for case, places, own in pools:
-            yield from _laid(case, places, own, effort.patient)
+            # The background at a place is the same under all noise: no observer may learn from where it is tested.
+            numbers = list(range(first, first + len(places)))
+            yield from _laid(case, places, own, effort.patient, partial(_same, numbers))
+            first += len(places)
 
     found: dict[str, dict[str, Part]] = {"discs": {}, "uniform": {}, "patient": {}}
     revision = noise_revision(cylinder, CONDITION)
@@ -90,10 +100,14 @@ def measure_tasks(
             "discs", *key, partial(_discs, method, pool, effort), revision=revision
         )
         uniform = partial(_lesions, method, uniform_images, report, uniform=True)
-        found["uniform"][method.name] = store.part("uniform", *key, uniform, revision=revision)
+        found["uniform"][method.name] = store.part(
+            "uniform", *key, uniform, revision=_REVISIONS * _LESIONS_REVISION + revision
+        )
         if pools:
             patient = partial(_lesions, method, patient_images, report, uniform=False)
-            found["patient"][method.name] = store.part("patient", *key, patient)
+            found["patient"][method.name] = store.part(
+                "patient", *key, patient, revision=_REVISIONS * _LESIONS_REVISION
+            )
     if not pools:
         report("No patient slice has room for lesions in its soft tissue: detectability in uniform tissue only.")
     return found
@@ -117,20 +131,36 @@ class _Pool:
 
 @dataclass(frozen=True)
 class _Laid:
-    """An image with lesions: what lies where, the noisy image with it, the pixel in mm."""
+    """An image with lesions: what lies where, the noisy image with it, the pixel in mm.
+
+    :param shared: of each place a number that regions have in common which share background or noise.
+    """
 
     places: list[Place]
     laid: list[int | None]
     noisy: Noisy
     pixel: float
+    shared: list[int]
 
 
-def _laid(case: Case, places: list[Place], pool: _Pool, count: int) -> Iterator[_Laid]:
+def _laid(
+    case: Case, places: list[Place], pool: _Pool, count: int, shared: Callable[[int], list[int]]
+) -> Iterator[_Laid]:
+    """Yield images of a case with lesions in some of the places.
+
+    :param shared: of an image's number to :attr:`_Laid.shared`.
+    """
     for number in range(count):
         rng = np.random.default_rng([zlib.crc32(case.name.encode()), number])
         clean, laid = lay_lesions(case.reference, places, case.pixel, rng)
         known = with_noise(case, pool[number])
-        yield _Laid(places, laid, Noisy(clean + (known.image - case.reference), known.sd, known.psd), case.pixel)
+        yield _Laid(
+            places, laid, Noisy(clean + (known.image - case.reference), known.sd, known.psd), case.pixel, shared(number)
+        )
+
+
+def _same(numbers: list[int], _: int) -> list[int]:
+    return numbers
 
 
 def _discs(method: Method, pool: _Pool, effort: Effort) -> Part:
@@ -158,12 +188,14 @@ def _lesions(method: Method, images: Callable[[], Iterator[_Laid]], report: Repo
     before: list[Image] = []
     after: list[Image] = []
     kinds: list[int | None] = []
+    shared: list[int] = []
     pixels: list[float] = []
     for image in images():
         result = method.denoise(image.noisy, image.pixel)
         before += [r.copy() for r in regions(image.noisy.image, image.places)]
         after += [r.copy() for r in regions(result, image.places)]
         kinds += image.laid
+        shared += image.shared
         pixels += [image.pixel] * len(image.places)
     report(f"tasks: {method.name}, {len(kinds)} regions")
     noisy, denoised = np.stack(before), np.stack(after)
@@ -171,7 +203,7 @@ def _lesions(method: Method, images: Callable[[], Iterator[_Laid]], report: Repo
     part: Part = {}
     for s in method.strengths:
         shown = denoised if s == 1 else noisy + np.float32(s) * (denoised - noisy)
-        part[strength_name(s)] = {"lesions": lesion_figures(shown, kinds, pixel)}
+        part[strength_name(s)] = {"lesions": lesion_figures(shown, kinds, shared, pixel)}
         if uniform:
             empty = [kind is None for kind in kinds]
             part[strength_name(s)]["texture"] = texture(shown[empty], noisy[empty], pixel)
