@@ -104,7 +104,7 @@ class Patches:
             slice=index,
             place=place,
             realisation=realisation,
-            overlap=_overlap(self._entries[index]) if self._reach else 1.0,
+            overlap=overlap_of(self._entries[index]) if self._reach else 1.0,
         )
 
     def _target(self, index: int) -> npt.NDArray[np.int16]:
@@ -153,7 +153,7 @@ class Place:
         return torch.from_numpy((turned[:, ::-1] if self.flipped else turned).astype(np.float32)).unsqueeze(0)
 
 
-def _overlap(entry: Slice) -> float:
+def overlap_of(entry: Slice) -> float:
     """Return how many spacings a slice reaches over: its own thickness, and the neighbours that it is the mean of."""
     if entry.spacing_mm is None or entry.averaged_mm is None:
         return 1.0

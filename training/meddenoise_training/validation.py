@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from meddenoise.intensity import from_network, to_network
 from meddenoise.metrics import ABDOMEN, bias, psnr, rmse
+from meddenoise_training.dataset import overlap_of
 from meddenoise_training.manifest import neighbours, open_slices, read_manifest
 from meddenoise_training.noise.correlated import SHARP, SMOOTH, STREAKED, NoiseShape, alike, correlated_noise
 from meddenoise_training.noise.gaussian import gaussian_noise
+from meddenoise_training.noise.overlap import shared_between
 from meddenoise_training.slabs import BODY_ABOVE_HU
 
 Noise = Callable[[int, int, torch.Generator], Tensor]
@@ -50,6 +52,19 @@ class Figures:
         return line
 
 
+@dataclass(frozen=True)
+class _Around:
+    """A slice and its neighbours, (slices, j, i) HU, and by how many spacings their thickness overlaps."""
+
+    slices: Image
+    overlap: float
+
+    @property
+    def middle(self) -> Image:
+        middle: Image = self.slices[len(self.slices) // 2]
+        return middle
+
+
 class Validation:
     """Slices of a split of a prepared folder, spread evenly, with their noise."""
 
@@ -62,15 +77,20 @@ class Validation:
         manifest = read_manifest(prepared)
         stack = open_slices(prepared, split, manifest)
         entries = manifest.splits[split]
-        self._groups: dict[str, list[Image]] = {}
+        self._groups: dict[str, list[_Around]] = {}
         for name, synthetic in (("ct", False), ("synthetic", True)):
             indices = [i for i, e in enumerate(entries) if (e.kind == "synthetic") == synthetic]
             # The cleaner half: what a reference carries of its own hides how near the result comes.
             limit = np.median([entries[i].noise_sd for i in indices]) if indices else 0.0
             clean = [i for i in indices if entries[i].noise_sd <= limit]
             places = np.linspace(0, len(clean) - 1, min(slices, len(clean))).round().astype(int)
-            around = [neighbours(entries, clean[place], entrance // 2) for place in places]
-            self._groups[name] = [np.stack([stack[i] for i in indices]).astype(np.float32) for indices in around]
+            self._groups[name] = [
+                _Around(
+                    np.stack([stack[i] for i in neighbours(entries, clean[place], entrance // 2)]).astype(np.float32),
+                    overlap_of(entries[clean[place]]),
+                )
+                for place in places
+            ]
 
     def __bool__(self) -> bool:
         """Whether there are slices to validate on."""
@@ -79,18 +99,18 @@ class Validation:
     def pictures(self, network: nn.Module, count: int) -> list[tuple[Image, Image, Image]]:
         """Return noisy (as a smooth kernel leaves it), denoised and reference, HU, of the first scanned slices."""
         rows = []
-        for number, reference in enumerate(self._groups["ct"][:count]):
-            noisy, denoised = _denoised(network, reference, _NOISES["smooth"], number)
-            rows.append((noisy, denoised, _middle(reference)))
+        for number, around in enumerate(self._groups["ct"][:count]):
+            noisy, denoised = _denoised(network, around, _NOISES["smooth"], number)
+            rows.append((noisy, denoised, around.middle))
         return rows
 
     def figures(self, network: nn.Module) -> list[Figures]:
         """Denoise and measure; synthetic slices, being noise-free, are given without added noise as well."""
         result = []
-        for group, references in self._groups.items():
+        for group, slices in self._groups.items():
             for name, noise in _NOISES.items():
-                if references and (group == "synthetic" or name != "none"):
-                    result.append(_measure(f"{group}, {name}", network, references, noise))
+                if slices and (group == "synthetic" or name != "none"):
+                    result.append(_measure(f"{group}, {name}", network, slices, noise))
         return result
 
 
@@ -121,13 +141,13 @@ _NOISES: dict[str, Noise] = {
 def _measure(
     name: str,
     network: nn.Module,
-    references: list[Image],
+    slices: list[_Around],
     noise: Noise,
 ) -> Figures:
     rows = []
-    for number, around in enumerate(references):
+    for number, around in enumerate(slices):
         noisy, denoised = _denoised(network, around, noise, number)
-        reference = _middle(around)
+        reference = around.middle
         body = reference > BODY_ABOVE_HU
         rows.append(
             (
@@ -141,16 +161,15 @@ def _measure(
     return Figures(name, *(float(np.mean(column)) for column in zip(*rows, strict=True)))
 
 
-def _middle(around: Image) -> Image:
-    middle: Image = around[len(around) // 2]
-    return middle
+def _denoised(network: nn.Module, around: _Around, noise: Noise, seed: int) -> tuple[Image, Image]:
+    """Add noise to a slice and its neighbours and denoise it; return noisy and denoised (j, i), HU.
 
-
-def _denoised(network: nn.Module, around: Image, noise: Noise, seed: int) -> tuple[Image, Image]:
-    """Add noise to a slice and its neighbours (slices, j, i) and denoise it; return noisy and denoised (j, i), HU."""
-    height, width = around.shape[1:]
+    As on a scanner, and as in training, neighbours that overlap share noise.
+    """
+    count, height, width = around.slices.shape
     generator = torch.Generator().manual_seed(seed)
-    noisy = around + np.stack([noise(height, width, generator)[0, 0].numpy() for _ in around])
+    drawn = torch.stack([noise(height, width, generator)[0, 0] for _ in range(count)])
+    noisy = around.slices + shared_between(drawn, around.overlap).numpy()
     with torch.inference_mode():
         x = torch.from_numpy(to_network(noisy))[None].to(next(network.parameters()).device)
-        return _middle(noisy), from_network(network(x)[0, 0].float().cpu().numpy())
+        return noisy[count // 2], from_network(network(x)[0, 0].float().cpu().numpy())
