@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from meddenoise.arrays import Array
 from meddenoise.domain import noise_or_none
 from meddenoise.errors import InputError, MissingPackageError, OutputError
 from meddenoise.metrics import Window, bias, psnr, rmse, ssim
@@ -28,6 +29,8 @@ class Comparison:
     :param rmse: HU; ``bias``: mean of B - A, HU.
     :param psnr: dB; ``ssim``: 0 to 1, None for slices smaller than 11 x 11; both in the window.
     :param noise_a: estimated SD, HU, None where it cannot be estimated; ``noise_b`` likewise.
+    :param left_out: voxels that are NaN or infinite in A or B: for RMSE and bias they do not count, for PSNR and SSIM
+        they are taken as equal.
     """
 
     rmse: float
@@ -36,6 +39,7 @@ class Comparison:
     ssim: float | None
     noise_a: float | None
     noise_b: float | None
+    left_out: int
     window: Window
 
 
@@ -51,16 +55,26 @@ def compare_volumes(a: Volume, b: Volume, window: Window, mask: Volume | None = 
                 f"{name} is not on the grid of A (size, spacing, origin and direction must agree); resample it onto A."
             )
     inside = None if mask is None else mask.array
-    is_large_enough = min(a.array.shape[1:]) >= 11
+    before, after, known = a.array, b.array, _finite(a.array) & _finite(b.array)
+    left_out = known.size - int(np.count_nonzero(known))
+    if left_out:
+        inside = known if inside is None else known & (inside != 0)
+        before, after = np.where(known, before, 0), np.where(known, after, 0)
+    is_large_enough = min(before.shape[1:]) >= 11
     return Comparison(
-        rmse=rmse(a.array, b.array, inside),
-        bias=bias(a.array, b.array, inside),
-        psnr=psnr(a.array, b.array, window),
-        ssim=ssim(a.array, b.array, window) if is_large_enough else None,
+        rmse=rmse(before, after, inside),
+        bias=bias(before, after, inside),
+        psnr=psnr(before, after, window),
+        ssim=ssim(before, after, window) if is_large_enough else None,
         noise_a=noise_or_none(a.array),
         noise_b=noise_or_none(b.array),
+        left_out=left_out,
         window=window,
     )
+
+
+def _finite(values: Array) -> npt.NDArray[np.bool_]:
+    return np.asarray(np.isfinite(values))
 
 
 def check_picture(path: Path, *, overwrite: bool = False) -> None:

@@ -319,6 +319,32 @@ def test_compare(ct: Path, tmp_path: Path):
     assert_refused(run("compare", ct, tmp_path / "moved.nrrd"), "not on the grid of A")
 
 
+def test_what_is_no_number_is_left_out_of_the_comparison_and_told(ct: Path, tmp_path: Path):
+    volume = a_ct()
+    volume.array = volume.array.astype(np.float32) + 3
+    volume.array[0, :5, :6] = np.nan
+    volume.array[1, 7, 7] = np.inf
+    write_volume(tmp_path / "b.nrrd", volume)
+    text = succeed("compare", ct, tmp_path / "b.nrrd").stdout
+    assert "RMSE 3.00 HU, bias +3.00 HU" in text
+    assert "31 voxels left out" in text
+    assert "nan" not in text
+    values = json.loads(succeed("compare", ct, tmp_path / "b.nrrd", "--json").stdout)
+    assert values["left_out"] == 31
+    assert values["ssim"] > 0.9
+    write_volume(tmp_path / "mask.nrrd", Volume(np.isnan(volume.array).astype(np.uint8), **GEOMETRY))
+    assert run("compare", ct, tmp_path / "b.nrrd", "--mask", tmp_path / "mask.nrrd").exit_code == 1, "nothing is left"
+
+
+def test_noise_of_what_is_no_ct_is_told_with_a_warning(ct: Path, tmp_path: Path):
+    labels = (a_ct().array > 0).astype(np.uint8)
+    write_volume(tmp_path / "labels.nrrd", Volume(labels, **GEOMETRY))
+    assert "warning: It looks like a label map" in succeed("noise", tmp_path / "labels.nrrd").stderr
+    values = json.loads(succeed("noise", tmp_path / "labels.nrrd", "--json").stdout)
+    assert [finding["code"] for finding in values["findings"]] == ["label_map"]
+    assert succeed("noise", ct).stderr == ""
+
+
 def test_a_picture_of_the_comparison(ct: Path, tmp_path: Path):
     matplotlib = pytest.importorskip("matplotlib.image")
     picture = tmp_path / "difference.png"

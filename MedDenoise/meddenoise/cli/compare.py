@@ -10,6 +10,7 @@ import typer
 
 from meddenoise.cli import options
 from meddenoise.cli.reporting import DISCLAIMER, as_json, in_hu, lines
+from meddenoise.errors import counted
 
 
 def compare(
@@ -59,6 +60,7 @@ def compare(
         f"In the window {shown.centre:g}/{shown.width:g} HU: PSNR {found.psnr:.2f} dB, "
         f"SSIM {'unknown' if found.ssim is None else format(found.ssim, '.4f')}",
         f"Estimated noise: A {in_hu(found.noise_a)}, B {in_hu(found.noise_b)}",
+        *([f"{counted(found.left_out, 'voxel')} left out: NaN or infinite in A or B"] if found.left_out else []),
         *([] if picture is None else [f"{picture}: A, B and their difference"]),
         DISCLAIMER,
     )

@@ -35,7 +35,12 @@ def as_json(values: Any) -> None:
 
 def warn(report: Report) -> None:
     """Print a report's warnings and findings, one line each."""
-    for sentence in (*report.warnings, *(finding.sentence for finding in report.findings)):
+    warn_of(*report.warnings, *(finding.sentence for finding in report.findings))
+
+
+def warn_of(*sentences: str) -> None:
+    """Print warnings, one line each."""
+    for sentence in sentences:
         typer.echo(f"warning: {sentence}", err=True)
 
 
