@@ -373,10 +373,18 @@ def test_the_commands_tune_and_measure(prepared, tmp_path, weights, monkeypatch,
     assert "median (tuned), sharp: {" in said
     assert SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads() == 1
     asked = ["--quick", "--weights", weights, "--tuned", tuned, "--peers", "BM3D,Gaussian (tuned)", "--strength", 0.7]
+    asked.append("--best-quality")
     code, said, error = command("benchmark", prepared, out, *asked)
     assert code == 0, error
     result = json.loads((out / "benchmark.json").read_text("utf-8"))
-    assert [m["name"] for m in result["methods"]] == ["input", "Gaussian (tuned)", "tiny"]
+    assert [m["name"] for m in result["methods"]] == ["input", "Gaussian (tuned)", "tiny", "tiny, best quality"]
+    once, eight_times = result["methods"][2:]
+    assert eight_times["gflop"] == 8 * once["gflop"]
+    assert eight_times["weights"] is None, "a card's figures are not those of the best quality"
+    rmse_of = {m: result["images"]["truth"]["white 25"][m][0]["strengths"]["1"]["rmse"] for m in ("tiny", "input")}
+    best = result["images"]["truth"]["white 25"]["tiny, best quality"][0]["strengths"]["1"]["rmse"]
+    assert best not in rmse_of.values()
+    assert set(result["figures_to_reach"]) == {"tiny", "tiny at full strength"}
     assert "tuned" in result["methods"][1]["fingerprint"]
     assert result["methods"][2]["strength"] == 0.7
     (line,) = result["left_out"]

@@ -7,8 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import nn
-
 from meddenoise.network import parameter_count
 from meddenoise_training.benchmark.cases import Case
 from meddenoise_training.benchmark.conditions import Noisy
@@ -36,14 +34,14 @@ def measure_costs(methods: Sequence[Method], case: Case, noisy: Noisy) -> dict[s
     """Time the methods one after the other on the same slice, threads as torch is set."""
     result = {}
     for method in methods:
-        result[method.name] = Cost(*_size(method.network, noisy), _milliseconds(method, case, noisy))
+        result[method.name] = Cost(*_size(method, noisy), _milliseconds(method, case, noisy))
     return result
 
 
-def _size(network: nn.Module | None, noisy: Noisy) -> tuple[int | None, float | None]:
-    if network is None:
+def _size(method: Method, noisy: Noisy) -> tuple[int | None, float | None]:
+    if method.network is None:
         return None, None
-    return parameter_count(network), network_gflop(network, *noisy.image.shape)
+    return parameter_count(method.network), method.passes * network_gflop(method.network, *noisy.image.shape)
 
 
 def _milliseconds(method: Method, case: Case, noisy: Noisy) -> float:

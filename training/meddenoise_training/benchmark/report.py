@@ -49,7 +49,9 @@ def write_report(
         list(methods),
     )
     reached = {
-        m.name: figures_to_reach(m, measured, at_default=not is_double(m.name)) for m in methods if m.group == "ours"
+        m.name: figures_to_reach(m, measured, at_default=not is_double(m.name))
+        for m in methods
+        if m.group == "ours" and m.passes == 1
     }
     lines = [
         *_head(result),
@@ -279,7 +281,7 @@ def _strengths(measured: Measured, tasks: dict[str, Any], methods: Sequence[Meth
     """Return for each model of ours what its strength trades: by this the default is chosen."""
     lines = []
     for m in methods:
-        if m.group != "ours":
+        if m.group != "ours" or m.passes > 1:
             continue
         rows = []
         for s in m.strengths:

@@ -133,8 +133,9 @@ def run_benchmark(
         "tasks": tasks,
     }
     shown, doubled = with_full_strength(methods, result)
-    pictures = write_plots(out, doubled, shown)
-    pictures += write_grids(out, [truths[0], patients[0]], shown, store, views=plan.views)
+    drawn = [m for m in shown if m.passes == 1]  # with the best quality as well no plot could be read
+    pictures = write_plots(out, doubled, drawn)
+    pictures += write_grids(out, [truths[0], patients[0]], drawn, store, views=plan.views)
     result["figures_to_reach"] = write_report(out, doubled, shown, pictures)
     text = json.dumps(result, indent=1, allow_nan=False)
     write_beside(out / RESULT_NAME, lambda path: path.write_text(text, "utf-8"))

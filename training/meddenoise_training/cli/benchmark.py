@@ -28,6 +28,12 @@ def benchmark(
     strength: Annotated[
         float | None, typer.Option(min=0.05, max=1, help="Of our models, in the tables; by default each card's.")
     ] = None,
+    best_quality: Annotated[
+        bool,
+        typer.Option(
+            "--best-quality", help="Our models also with the mean of eight flips and rotations, 8 x the time."
+        ),
+    ] = False,
     slow_tasks: Annotated[bool, typer.Option("--slow-tasks", help="Filters that take seconds a slice, too.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Few slices and conditions: to look, not to report.")] = False,
     threads: options.Threads = None,
@@ -54,7 +60,11 @@ def benchmark(
         input_itself(),
         *peer_methods(names, tuned, missing),
         *(baseline_method(run) for run in baseline or []),
-        *(weights_method(str(name), strength=strength) for name in [*(model or []), *(weights or [])]),
+        *(
+            weights_method(str(name), strength=strength, quality=quality)
+            for name in [*(model or []), *(weights or [])]
+            for quality in (("standard", "best") if best_quality else ("standard",))
+        ),
     ]
     plan = dataclasses.replace(QUICK_PLAN if quick else Plan(), split=split, slow_tasks=slow_tasks)
     if slices is not None:
