@@ -32,7 +32,7 @@ from meddenoise_training.peers import NoiseKnowledge, Peer, find_peers
 Group = Literal["input", "classical", "baseline", "ours"]
 
 #: Strengths at which results of our models are looked at, beside the one asked for.
-STRENGTHS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+STRENGTHS = (0.5, 0.6, 0.65, 0.7, 0.8, 0.9, 1.0)
 #: Flips and quarter turns that the engine's best quality takes the mean of.
 _PASSES = 8
 #: A network of more GFLOP a slice of 512 x 512 takes seconds.
