@@ -52,6 +52,7 @@ class Slice(BaseModel):
     :param mas: tube current x time of one turn, mAs; where the header lacks these, its exposure.
     :param thickness_mm: of each slice averaged, as the header of the middle one says; of all: :attr:`averaged_mm`.
     :param slab: slices averaged.
+    :param run: number of its run in the series: at a gap, another spacing or plane the next one begins.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -70,6 +71,7 @@ class Slice(BaseModel):
     kvp: float | None = None
     mas: float | None = None
     slab: int = 1
+    run: int = 0
 
     @property
     def averaged_mm(self) -> float | None:
@@ -192,14 +194,14 @@ def _stack(entry: Slice) -> tuple[object, ...] | None:
     """Return what slices that lie one spacing apart have in common; None for one that has no neighbours."""
     if not entry.series or entry.spacing_mm is None:
         return None
-    return (entry.series, entry.file, entry.spacing_mm, entry.pixel_mm, entry.slab)
+    return (entry.series, entry.run, entry.file, entry.spacing_mm, entry.pixel_mm, entry.slab)
 
 
 def neighbours(entries: list[Slice], index: int, reach: int) -> list[int]:
     """Return a slice among its neighbours of the same series, ``2 * reach + 1`` places in all, the ends repeated.
 
-    A synthetic slice has no neighbours and stands for them itself; so does one of unknown spacing. Where spacing,
-    pixels or slabs change, the series ends; of a gap between slices of one spacing the manifest does not know.
+    A synthetic slice has no neighbours and stands for them itself; so does one of unknown spacing. Where a run ends, at
+    a gap or where spacing, pixels or slabs change, the series ends.
     """
     own = _stack(entries[index])
 

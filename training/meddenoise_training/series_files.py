@@ -128,6 +128,7 @@ class SeriesJob:
             kvp=middle.kvp,
             mas=middle.mas,
             slab=target.slab,
+            run=target.run,
         )
 
 

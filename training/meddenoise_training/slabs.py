@@ -45,12 +45,16 @@ class TrainingSlice:
 
 @dataclass(frozen=True)
 class Target:
-    """What a network is asked for: (j, i) int16 HU, the mean of ``slab`` slices ``spacing_mm`` apart about one."""
+    """What a network is asked for: (j, i) int16 HU, the mean of ``slab`` slices ``spacing_mm`` apart about one.
+
+    :param run: number of its run in the series.
+    """
 
     hu: npt.NDArray[np.int16]
     middle: TrainingSlice
     slab: int
     spacing_mm: float | None
+    run: int
 
 
 @dataclass
@@ -81,13 +85,13 @@ def targets_of(slices: list[TrainingSlice], slab_mm: float) -> Iterator[Target]:
     :param slab_mm: thickest slab, see :func:`slab_thickness`; 0 for none. No slab reaches over a gap or a change of
         spacing.
     """
-    for run in runs(slices):
+    for number, run in enumerate(runs(slices)):
         count = slab_count(run.spacing_mm, run.thickness_mm, len(run.slices), slab_mm)
         reach = count // 2
         for middle in range(reach, len(run.slices) - reach):
             slab = [s.hu for s in run.slices[middle - reach : middle + reach + 1]]
             hu = np.rint(np.mean(slab, axis=0, dtype=np.float64)).astype(np.int16)
-            yield Target(hu, run.slices[middle], count, run.spacing_mm)
+            yield Target(hu, run.slices[middle], count, run.spacing_mm, number)
 
 
 def slab_count(spacing_mm: float | None, thickness_mm: float | None, slices: int, slab_mm: float) -> int:

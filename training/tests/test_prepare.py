@@ -9,8 +9,9 @@ import pytest
 
 from meddenoise.dicom import find_series
 from meddenoise.errors import InputError, OutputError
+from meddenoise_training.benchmark import cases
 from meddenoise_training.dicom_slices import read_slices
-from meddenoise_training.manifest import Slice, open_slices, read_manifest
+from meddenoise_training.manifest import Slice, neighbours, open_slices, read_manifest
 from meddenoise_training.prepare import prepare, read_shares
 from meddenoise_training.slabs import slab_count, slab_thickness
 
@@ -176,6 +177,19 @@ def test_slabs_do_not_reach_over_gaps_and_each_gap_is_told(write_slice, tmp_path
     assert read_manifest(tmp_path / "out").broken == manifest.broken
     told = [line for line in lines if line.startswith("Series ")]
     assert told == ([f"Series {train[0].series} in ./train/s: {said}"] if said else [])
+
+
+def test_slices_on_both_sides_of_a_gap_are_no_neighbours(write_slice, tmp_path, tissue):
+    for number, split in enumerate(("train", "validation")):
+        for k, z in enumerate([0, 5, 10, 20, 25, 30, 35]):
+            path = tmp_path / f"in/{split}/s/{k}.dcm"
+            write_slice(path, tissue(k, 10), f"P{number}", f"2.{number}", z, SliceThickness=5)
+    manifest = prepare(tmp_path / "in", tmp_path / "out", synthetic=0)
+    entries = manifest.splits["train"]
+    assert [entry.slab for entry in entries] == [1] * 7
+    assert [neighbours(entries, i, 1) for i in (1, 2, 3, 4)] == [[0, 1, 2], [1, 2, 2], [3, 3, 4], [3, 4, 5]]
+    chosen = cases.neighbours(tmp_path / "out", "validation", 12)
+    assert [case.name for case in chosen] == [f"validation {i}" for i in (3, 4, 5, 6)], "the longer side of the gap"
 
 
 def test_tilted_series_are_not_averaged(write_slice, tmp_path, tissue):

@@ -127,15 +127,15 @@ def body_of(reference: Image) -> Mask:
 
 
 def neighbours(prepared: Path, split: str, most: int) -> list[Case]:
-    """Return neighbouring slices from the middle of a split's longest scanned series, in order.
+    """Return neighbouring slices from the middle of a split's longest scanned series without a gap, in order.
 
     :raises InputError: when the folder has no such split, or no scanned slice in it.
     """
     stack, entries = _scanned(prepared, split)
-    of_series: dict[str, list[int]] = {}
+    of_run: dict[tuple[str, int], list[int]] = {}
     for i, entry in entries.items():
-        of_series.setdefault(entry.series, []).append(i)
-    longest = max(of_series.values(), key=lambda own: len(own))
+        of_run.setdefault((entry.series, entry.run), []).append(i)
+    longest = max(of_run.values(), key=lambda own: len(own))
     longest.sort(key=lambda i: entries[i].index)
     first = max(0, (len(longest) - most) // 2)
     chosen = longest[first : first + most]
