@@ -101,13 +101,21 @@ class Texture:
         return f[f >= LOWEST_FREQUENCY], self.power.profile[f >= LOWEST_FREQUENCY]
 
 
-def noise_report(scan: Path, target: Path, *, reference: Path | None = None, seed: int = 0) -> dict[str, Any]:
+def noise_report(
+    scan: Path,
+    target: Path,
+    *,
+    reference: Path | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
     """Compare the noise models with a scan and write ``noise.png``, ``noise.json`` and ``noise.md`` into a folder.
 
     :param scan: DICOM folder or volume file, HU.
     :param target: new or empty folder.
     :param reference: the same scan at a higher dose: the difference is noise alone, anatomy gone. Without it the
         flattest regions of soft tissue are taken.
+    :param progress: called with the noises made and how many there are.
     :returns: the content of ``noise.json``.
     :raises InputError: when there is too little soft tissue, or the two scans do not fit.
     :raises OutputError: when the folder is not empty or cannot be written.
@@ -122,16 +130,21 @@ def noise_report(scan: Path, target: Path, *, reference: Path | None = None, see
     textures = [measured] if neighbours is None else [measured, neighbours]
     scanned = {texture.name for texture in textures}
     pixel = float(volume.spacing[0])
-    for name, make in _models(anatomy, pixel, sd, seed).items():
+    models = _models(anatomy, pixel, sd, seed)
+    steps = len(models) + OTHER_SEEDS
+    for number, (name, make) in enumerate(models.items()):
+        progress(number, steps)
         noise = make()
         textures.append(_texture(name, noise, power(noise)))
     rows = {t.name: {k: round(v, 3) for k, v in t.figures(measured).items()} for t in textures}
     nearest = min((name for name in rows if name not in scanned), key=lambda name: rows[name]["distance"])
     reach = rows[nearest]["distance"]
-    for other_seed in range(seed + 1, seed + 1 + OTHER_SEEDS):
+    for number, other_seed in enumerate(range(seed + 1, seed + 1 + OTHER_SEEDS)):
+        progress(len(models) + number, steps)
         noise = _models(anatomy, pixel, sd, other_seed)[nearest]()
         again = _texture(nearest, noise, power(noise)).figures(measured)["distance"]
         reach += abs(again - rows[nearest]["distance"]) / OTHER_SEEDS
+    progress(steps, steps)
     near = [name for name in rows if name not in scanned and rows[name]["distance"] <= reach]
     has_anatomy = other is None and int(np.argmax(measured.compared()[1])) == 0
     kernels = _kernels(neighbours if has_anatomy and neighbours is not None else measured, pixel)

@@ -47,8 +47,11 @@ def test_the_model_of_the_noise_is_found_with_a_reference(abdomen, tmp_path):
         torch.from_numpy(abdomen), PIXEL, LowDose(kernel="smooth", views=240), torch.Generator().manual_seed(9)
     )
     full, low = write(tmp_path / "full.nrrd", abdomen), write(tmp_path / "low.nrrd", abdomen + made.numpy())
-    report = noise_report(low, tmp_path / "report", reference=full)
+    steps: list[tuple[int, int]] = []
+    report = noise_report(low, tmp_path / "report", reference=full, progress=lambda *step: steps.append(step))
     rows = report["rows"]
+    assert steps == [(number, steps[0][1]) for number in range(steps[0][1] + 1)]
+    assert steps[0][1] > len(rows) - 1, "each model, and the nearest with other seeds"
     assert report["nearest"] == min((n for n in rows if not n.startswith("scan")), key=lambda n: rows[n]["distance"])
     assert report["nearest"].startswith("projection, smooth")
     assert rows["projection, smooth"]["distance"] < 0.5 * rows["white"]["distance"]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from meddenoise_training.cli.progress import progress_bar
 from meddenoise_training.cli.reporting import line
 
 
@@ -21,7 +22,8 @@ def noise(
     """Show which noise model resembles the noise of a scan."""
     from meddenoise_training.noise_report import advice, noise_report
 
-    report = noise_report(scan, target, reference=reference, seed=seed)
+    with progress_bar("Noise models") as progress:
+        report = noise_report(scan, target, reference=reference, seed=seed, progress=progress)
     measured = next(iter(report["rows"].values()))
     line(
         f"{target}: {measured['sd']:.1f} HU, mean frequency {measured['mean_frequency']:.3f} cycles/pixel; "
