@@ -1,8 +1,7 @@
-"""The checkpoint of a run: written beside, then renamed; read without running code."""
+"""The checkpoint of a run: whole or the last one; read without running code."""
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from meddenoise.errors import InputError, OutputError
-from meddenoise_training.disk import why_not_written
+from meddenoise_training.whole_file import whole_file
 
 CHECKPOINT_NAME = "checkpoint.pt"
 #: What every checkpoint of `fit` holds, and of which type.
@@ -26,18 +25,15 @@ def write_checkpoint(run: Path, state: dict[str, Any]) -> None:
 
     :raises OutputError: when it cannot be written; the last checkpoint is still there then.
     """
-    beside = run / f".{CHECKPOINT_NAME}.part"
     try:
         run.mkdir(parents=True, exist_ok=True)
-        torch.save(state, beside)
-        beside.replace(run / CHECKPOINT_NAME)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        reason = why_not_written(error, run if run.is_dir() else run.parent)
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+        with whole_file(run / CHECKPOINT_NAME) as beside:
+            torch.save(state, beside)
+    except OSError as error:
         kept = "; the last checkpoint is kept" if (run / CHECKPOINT_NAME).exists() else ""
         raise OutputError(
-            f"The checkpoint cannot be written to {run}: {reason}{kept}. Make room, and give the same command again."
+            f"The checkpoint cannot be written to {run}: {error.strerror or error}{kept}. Make room, and give the same "
+            "command again."
         ) from error
 
 

@@ -22,6 +22,7 @@ from meddenoise.errors import InputError, OutputError
 from meddenoise.noise_estimate import estimate_noise
 from meddenoise_training.disk import why_not_written
 from meddenoise_training.manifest import Manifest, open_slices
+from meddenoise_training.whole_file import whole_file
 
 TARGETS_FOLDER = "targets"
 RECORD_NAME = "targets.json"
@@ -79,7 +80,7 @@ def clean_targets(
         for done, index in enumerate(scanned):
             file = beside / _file_name(index)
             if not file.exists():
-                _save_beside(file, denoiser.denoise(stack[index][np.newaxis], strength=strength)[0])
+                _save(file, denoiser.denoise(stack[index][np.newaxis], strength=strength)[0])
             # An estimate cannot rise by cleaning; on slices with little tissue it scatters.
             noise_sd[index] = round(min(noise_sd[index], estimate_noise(np.load(file)[np.newaxis])), 2)
             if progress is not None:
@@ -140,12 +141,9 @@ def _begin(folder: Path, begun: dict[str, Any]) -> None:
         )
 
 
-def _save_beside(path: Path, cleaned: npt.NDArray[np.int16]) -> None:
-    """Write a slice beside its place, then rename it: never half a file under its own name."""
-    beside = path.with_name(f".{path.name}.part")
-    with beside.open("wb") as file:
+def _save(path: Path, cleaned: npt.NDArray[np.int16]) -> None:
+    with whole_file(path) as beside, beside.open("wb") as file:
         np.save(file, cleaned)
-    beside.replace(path)
 
 
 def _file_name(index: int) -> str:

@@ -22,6 +22,7 @@ from meddenoise_training.manifest import MANIFEST_NAME, SPLITS, Collection, Mani
 from meddenoise_training.pictures import write_pictures
 from meddenoise_training.pool import Pool
 from meddenoise_training.series_files import Job, Record, SeriesJob, SyntheticJob, read_record
+from meddenoise_training.whole_file import whole_file
 
 #: So many folders are named in a warning; a line has to stay readable.
 _NAMED_FOLDERS = 8
@@ -185,9 +186,8 @@ def _begin(target: Path, settings: dict[str, Any]) -> _Begun:
             (folder / "prepared" / split).mkdir(parents=True, exist_ok=True)
             (folder / "records" / split).mkdir(parents=True, exist_ok=True)
         before = {"settings": settings, "salt": secrets.token_hex(16)}
-        beside = path.with_suffix(".new")
-        beside.write_text(json.dumps(before), "utf-8")
-        beside.replace(path)
+        with whole_file(path) as beside:
+            beside.write_text(json.dumps(before), "utf-8")
     return _Begun(folder, bytes.fromhex(before["salt"]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+import meddenoise_training
 from meddenoise.errors import OutputError
+from meddenoise_training.checkpoint import CHECKPOINT_NAME, write_checkpoint
 from meddenoise_training.export import _write_text
 from meddenoise_training.logs import LOG_NAME, Logs, read_log
+from meddenoise_training.prepare import part_folder, prepare
 from meddenoise_training.series_files import write_beside
 from meddenoise_training.whole_file import whole_file
 
@@ -67,12 +71,14 @@ def test_a_failure_leaves_the_old_file_and_nothing_beside(tmp_path, failure, rai
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
 def test_the_writers_of_a_full_disk_leave_nothing_half_written(tmp_path):
     """What each writes beside is a full disk."""
-    for name in ("slices.npy", "card.md", LOG_NAME):
+    for name in ("slices.npy", "card.md", LOG_NAME, CHECKPOINT_NAME):
         (tmp_path / f".{name}.part").symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"slices\.npy"):
         write_beside(tmp_path / "slices.npy", np.zeros((1, 300, 300), np.int16))
     with pytest.raises(OutputError, match=r"card cannot be written .*: No space left on device"):
         _write_text(tmp_path / "card.md", "x")
+    with pytest.raises(OutputError, match=r"No space left on device\. Make room|the disk is full|\d MB are free"):
+        write_checkpoint(tmp_path, {"step": 1})
     logs = Logs(tmp_path, 0, tensorboard=False)
     for step in (1, 2):
         logs.training(step, {"loss": 0.5})
@@ -83,3 +89,31 @@ def test_the_writers_of_a_full_disk_leave_nothing_half_written(tmp_path):
     with pytest.raises(OSError, match="weights"):
         write_tensor(tmp_path / "weights")
     assert names(tmp_path) == [LOG_NAME]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
+def test_a_preparation_that_could_not_begin_begins_when_there_is_room(archive, tmp_path):
+    target = tmp_path / "out"
+    part = part_folder(target)
+    part.mkdir()
+    (part / ".begun.json.part").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match=r"cannot be written to .*out: No space left on device"):
+        prepare(archive, target, slab_mm=5.0, synthetic=0, report=lambda _: None)
+    assert not [path for path in part.rglob("*") if path.is_file() or path.is_symlink()]
+    assert prepare(archive, target, slab_mm=5.0, synthetic=0, report=lambda _: None).splits["train"]
+    assert names(tmp_path) == ["out"]
+
+
+def test_nothing_else_renames_what_it_wrote():
+    """Of all `replace` that there are, a path's alone has one argument and no names."""
+    package = Path(meddenoise_training.__file__).parent
+    renaming = [
+        path.name
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "replace"
+        and (len(node.args), len(node.keywords)) == (1, 0)
+    ]
+    assert renaming == ["whole_file.py"]
