@@ -32,7 +32,7 @@ from meddenoise_training.noise.correlated import (
 )
 from meddenoise_training.noise.gaussian import gaussian_noise
 from meddenoise_training.noise.kernels import SCANNER_KERNELS, named_kernel
-from meddenoise_training.noise.projection import APODISATIONS, SOFT_TISSUE_HU, LowDose, low_dose_noise
+from meddenoise_training.noise.projection import APODISATIONS, LowDose, in_soft_tissue, low_dose_noise
 from meddenoise_training.noise.quantum import quantum_noise
 from meddenoise_training.noise.sd_map import smooth_sd_map
 from meddenoise_training.noise_plot import plot_noise
@@ -228,9 +228,8 @@ def _of_neighbours(hu: Floats, volume: Volume) -> Texture | None:
 
 
 def _soft(hu: Floats) -> npt.NDArray[np.bool_]:
-    smooth = np.stack([median_filter(s, 5) for s in hu])
-    soft: npt.NDArray[np.bool_] = (smooth > SOFT_TISSUE_HU[0]) & (smooth < SOFT_TISSUE_HU[1])
-    return soft
+    """Return where soft tissue is in a noisy scan, (k, j, i): by its median, lest the noise decide."""
+    return in_soft_tissue(np.stack([median_filter(s, 5) for s in hu]))
 
 
 def _flat(hu: Floats, power: NoisePower) -> npt.NDArray[np.bool_]:
@@ -253,7 +252,7 @@ def _models(anatomy: Floats, pixel: float, sd: float, seed: int) -> dict[str, Ca
     """Return how the noise of each model is made for these slices, (k, j, i) HU, of that SD in soft tissue."""
     hu = torch.from_numpy(anatomy)
     n, height, width = hu.shape
-    soft = (hu > SOFT_TISSUE_HU[0]) & (hu < SOFT_TISSUE_HU[1])
+    soft = in_soft_tissue(hu)
     level = torch.full((n,), sd)
 
     def seeded() -> torch.Generator:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from meddenoise.errors import InputError
+from meddenoise_training.benchmark.conditions import soft_tissue
 from meddenoise_training.config import DataConfig
 from meddenoise_training.dataset import Patches
 from meddenoise_training.manifest import MANIFEST_NAME, open_slices, read_manifest
@@ -18,11 +19,12 @@ from meddenoise_training.noise.bank import (
     ELECTRONIC_VARIANCE,
     PHOTONS,
     Bank,
+    _sd_in_soft_tissue,
     draw_scanner,
     make_bank,
 )
 from meddenoise_training.noise.bank_record import bank_record
-from meddenoise_training.noise.projection import LowDose, low_dose_noise
+from meddenoise_training.noise.projection import SOFT_TISSUE_HU, LowDose, in_soft_tissue, low_dose_noise
 from meddenoise_training.noise.projector import Kernel
 
 VIEWS = 24
@@ -185,3 +187,22 @@ def test_what_is_no_bank_is_refused(prepared, tmp_path):
     make_bank(folder, read_manifest(folder).model_copy(update={"created": "another day"}), views=8)
     with pytest.raises(InputError, match="of other slices"):
         Bank(folder, read_manifest(folder))
+
+
+def test_where_soft_tissue_is_and_what_stands_for_it():
+    """Banks and kept figures hang on what stands for it: the body in a bank, the whole slice in the benchmark."""
+    low, high = SOFT_TISSUE_HU
+    values = np.array([low, low + 1, 0, high - 1, high, np.nan], np.float32)
+    assert in_soft_tissue(values).tolist() == in_soft_tissue(torch.from_numpy(values)).tolist()
+    assert in_soft_tissue(values).tolist() == [False, True, True, True, False, False]
+    hu = np.full((64, 64), -1000, np.float32)
+    hu[:32], hu[:16] = 500, 50
+    noise = torch.from_numpy(np.random.default_rng(0).normal(0, 9, hu.shape))
+    few = np.where(np.arange(64) < 50, hu, 500)  # 800 pixels of soft tissue
+    for image, of_bank, of_benchmark in (
+        (hu, hu == 50, hu == 50),
+        (few, few > -900, np.ones_like(hu, bool)),
+        (np.full_like(hu, -1000), np.ones_like(hu, bool), np.ones_like(hu, bool)),
+    ):
+        assert _sd_in_soft_tissue(noise, torch.from_numpy(image)) == float(noise[torch.from_numpy(of_bank)].std())
+        assert (soft_tissue(image) == of_benchmark).all()

@@ -15,7 +15,7 @@ import torch
 
 from meddenoise.intensity import is_padding
 from meddenoise_training.benchmark.cases import Case, Image
-from meddenoise_training.noise.projection import SOFT_TISSUE_HU, LowDose, calibrated, low_dose_noise
+from meddenoise_training.noise.projection import LowDose, calibrated, in_soft_tissue, low_dose_noise
 from meddenoise_training.noise.projector import Kernel
 
 #: Noise that a numerical abdomen would have at full dose with the smooth kernel, HU: as the cleaner scans have it.
@@ -203,7 +203,7 @@ def _seed(name: str, condition: Condition) -> int:
 
 def soft_tissue(reference: Image) -> npt.NDArray[np.bool_]:
     """Return where soft tissue is; everywhere, when there is hardly any."""
-    soft = (reference > SOFT_TISSUE_HU[0]) & (reference < SOFT_TISSUE_HU[1])
+    soft = in_soft_tissue(reference)
     return soft if soft.sum() > 1000 else np.ones_like(soft)
 
 

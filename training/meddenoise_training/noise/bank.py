@@ -22,7 +22,7 @@ from torch import Tensor
 
 from meddenoise.errors import InputError, OutputError
 from meddenoise_training.manifest import Manifest, PreparedSlices, Slice, open_slices
-from meddenoise_training.noise.projection import SOFT_TISSUE_HU, LowDose, low_dose_noise
+from meddenoise_training.noise.projection import LowDose, in_soft_tissue, low_dose_noise
 from meddenoise_training.noise.projector import Kernel
 from meddenoise_training.pool import Pool
 from meddenoise_training.whole_file import whole_file
@@ -189,7 +189,8 @@ def _make(job: _Job) -> None:
 
 
 def _sd_in_soft_tissue(noise: Tensor, hu: Tensor) -> float:
-    soft = (hu > SOFT_TISSUE_HU[0]) & (hu < SOFT_TISSUE_HU[1])
+    """Return the SD of noise in a slice's soft tissue, HU; of next to none in the body; without a body in all of it."""
+    soft = in_soft_tissue(hu)
     if int(soft.sum()) < 1000:
         soft = hu > -900
     if int(soft.sum()) < 2:

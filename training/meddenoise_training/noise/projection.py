@@ -12,7 +12,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Any, overload
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own usage
 from torch import Tensor
@@ -36,7 +39,7 @@ BOWTIE_CYLINDER_MM = 400.0
 #: No ray's noise has more variance: a detector that hardly a photon reaches still reads about one, and the logarithm of
 #: about one photon swings by about one. The formula, made for many photons, would give millions of HU.
 STARVED_VARIANCE = 1.0
-#: What counts as soft tissue where the noise of a slice is spoken of, HU.
+#: What counts as soft tissue where the noise of a slice is spoken of, HU; neither end belongs to it.
 SOFT_TISSUE_HU = (-100.0, 200.0)
 
 
@@ -105,6 +108,20 @@ def low_dose_noise(hu: Tensor, pixel: float | Tensor, settings: LowDose, generat
     return back_project(noise, angles, pixel, size, settings.apodisation) * (1000 / MU_WATER)
 
 
+@overload
+def in_soft_tissue(hu: Tensor) -> Tensor: ...
+@overload
+def in_soft_tissue(hu: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.bool_]: ...
+def in_soft_tissue(hu: Any) -> Any:
+    """Return where soft tissue is by :data:`SOFT_TISSUE_HU`, a mask of the shape of ``hu``; it may be empty.
+
+    What stands for it in a slice of next to none is the caller's to say: a bank takes the body
+    (:mod:`~meddenoise_training.noise.bank`), the benchmark all of the slice, and a noise report refuses the scan. The
+    first two stay apart, as banks that exist and figures that are kept were made so.
+    """
+    return (hu > SOFT_TISSUE_HU[0]) & (hu < SOFT_TISSUE_HU[1])
+
+
 def calibrated(hu: Tensor, pixel: float, settings: LowDose, own_sd: float, generator: torch.Generator) -> LowDose:
     """Return the settings with the photons at which slices have the noise that they are known to have.
 
@@ -115,7 +132,7 @@ def calibrated(hu: Tensor, pixel: float, settings: LowDose, own_sd: float, gener
         ``sqrt((1 - a) / a)`` times as much there.
     :raises ValueError: when the slices hold no soft tissue.
     """
-    soft = (hu > SOFT_TISSUE_HU[0]) & (hu < SOFT_TISSUE_HU[1])
+    soft = in_soft_tissue(hu)
     if not bool(soft.any()):
         raise ValueError("There is no soft tissue in the slices, by whose noise the dose could be told.")
     for _ in range(2):  # twice: with electronic noise the first step falls a little short
