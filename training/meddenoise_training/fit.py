@@ -14,7 +14,7 @@ from meddenoise_training.checkpoint import read_checkpoint
 from meddenoise_training.config import Config
 from meddenoise_training.logs import Logs
 from meddenoise_training.plots import plot
-from meddenoise_training.processes import Processes
+from meddenoise_training.processes import Processes, any_process
 from meddenoise_training.samples import Batch
 from meddenoise_training.state import FitState, NotFiniteError
 from meddenoise_training.validation import Validation
@@ -61,7 +61,7 @@ def fit(
     loop = _Loop(state, validation, run, report, progress)
     try:
         for batch in state.batches():
-            if _any_process(state, state.out_of_patience or stop()):
+            if any_process(fabric, state.out_of_patience or stop()):
                 break
             loop.step(batch)
     except NotFiniteError as error:
@@ -195,13 +195,7 @@ def _what_is_kept(state: FitState, run: Path, error: NotFiniteError) -> str:
     if error.data_at_fault and state.step > 0:
         if state.fabric.is_global_zero:
             state.save(run)
+        state.fabric.barrier()  # The first process to end has the others ended, too.
         return f"Step {state.step} is saved; the same command goes on from there."
     saved = read_checkpoint(run)
     return "Nothing was saved yet." if saved is None else f"The checkpoint of step {saved['step']} is kept in {run}."
-
-
-def _any_process(state: FitState, asked: bool) -> bool:
-    """Return whether any process asks for something: all end at the same step, or they would wait for each other."""
-    if state.fabric.world_size == 1:
-        return asked
-    return bool(state.fabric.all_reduce(torch.tensor(float(asked)), reduce_op="sum"))

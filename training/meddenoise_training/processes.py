@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -82,6 +83,13 @@ class Processes:
                 "leave --devices and --nodes away."
             )
         return started
+
+
+def any_process(fabric: Fabric, asked: bool) -> bool:
+    """Return whether any process asks for something: all end at the same step, or they would wait for each other."""
+    if fabric.world_size == 1:
+        return asked
+    return bool(fabric.all_reduce(torch.tensor(float(asked)), reduce_op="sum"))
 
 
 def _started() -> tuple[int, int] | None:

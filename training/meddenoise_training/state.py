@@ -25,6 +25,7 @@ from meddenoise_training.manifest import neighbours, read_manifest
 from meddenoise_training.networks import TrainedNetwork, build, name_of, read_network
 from meddenoise_training.noise.bank import BANK_FOLDER, Bank
 from meddenoise_training.optimisers import make_optimiser
+from meddenoise_training.processes import any_process
 from meddenoise_training.samples import Batch, Samples
 from meddenoise_training.schedules import make_schedule
 from meddenoise_training.validation import Figures
@@ -173,7 +174,8 @@ class FitState:
         """Take one step with a batch.
 
         :returns: the loss, and the gradient's norm before clipping.
-        :raises NotFiniteError: when one of them is not finite; nothing has changed then.
+        :raises NotFiniteError: when one of them is not finite, in any process: in all of them then, for the same
+            reason; nothing has changed.
         """
         batch = self.fabric.to_device(batch)
         denoised = self.network(batch.noisy) * HU_PER_UNIT
@@ -222,26 +224,36 @@ class FitState:
 
     def _refuse_what_is_not_finite(self, loss: float, norm: float, batch: Batch) -> None:
         # Gradients of float16 overflow now and then: its scaler leaves such a step out and tries a smaller scale.
-        if math.isfinite(loss) and (math.isfinite(norm) or self.fabric.strategy.precision.precision == "16-mixed"):
+        overflows = self.fabric.strategy.precision.precision == "16-mixed"
+        if not any_process(self.fabric, not (math.isfinite(loss) and (math.isfinite(norm) or overflows))):
             return
-        for what, values in (("patch", batch.noisy), ("target", batch.target)):
-            wrong = ~values.isfinite().flatten(1).all(dim=1)
-            if wrong.any():
-                raise self._wrong_data(what, int(batch.slices[wrong][0]))
+        # Gradients are averaged over the processes: the patch at fault may be another one's, which alone can tell.
+        found = self._wrong_data(batch)
+        for process in range(self.fabric.world_size):
+            if sentence := self.fabric.broadcast(found, src=process):
+                raise NotFiniteError(sentence, data_at_fault=True)
         raise NotFiniteError(
             f"Step {self.step + 1} was not taken, as its loss or gradient is NaN or infinite: the training has "
             f"diverged; begin another run with a lower fit.learning_rate than {self.config.fit.learning_rate:g}.",
             data_at_fault=False,
         )
 
-    def _wrong_data(self, what: str, index: int) -> NotFiniteError:
-        """Return the error for a training slice with NaN in its patch: prepared slices are integers, a bank is not."""
+    def _wrong_data(self, batch: Batch) -> str:
+        """Return in a sentence what of this process's patches is not finite; empty when all of them are."""
+        for what, values in (("patch", batch.noisy), ("target", batch.target)):
+            wrong = ~values.isfinite().flatten(1).all(dim=1)
+            if wrong.any():
+                return self._wrong_slice(what, int(batch.slices[wrong][0]))
+        return ""
+
+    def _wrong_slice(self, what: str, index: int) -> str:
+        """Return the sentence for a slice with NaN in its patch: prepared slices are integers, a bank is not."""
         cause = f"the {what} drawn of training slice {index} (manifest.json, counted from 0) holds NaN or infinity"
         todo = "change the settings in [noise]"
         if self.config.noise.projection_share > 0 and (file := self._wrong_noise(index)) is not None:
             cause = f"the noise bank holds NaN or infinity in {file}"
             todo = f"remove that file and make it again with `meddenoise-train bank {self.prepared}`"
-        return NotFiniteError(f"Step {self.step + 1} was not taken, as {cause}; {todo}.", data_at_fault=True)
+        return f"Step {self.step + 1} was not taken, as {cause}; {todo}."
 
     def _wrong_noise(self, index: int) -> str | None:
         """Return which file of the bank holds what is not finite for a training slice and its neighbours."""

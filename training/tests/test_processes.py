@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,7 +22,10 @@ from meddenoise_training.checkpoint import read_checkpoint
 from meddenoise_training.config import load_config
 from meddenoise_training.fit import fit
 from meddenoise_training.logs import LOG_NAME
+from meddenoise_training.manifest import read_manifest
+from meddenoise_training.noise.bank import Bank, make_bank
 from meddenoise_training.processes import Processes
+from meddenoise_training.samples import Samples
 
 SETTINGS = {
     **{"data.patch": 32, "data.batch": 4, "fit.steps": 6, "fit.warmup_steps": 2, "fit.precision": "32-true"},
@@ -99,6 +106,37 @@ def test_two_processes_give_the_weights_of_one_with_twice_the_batch(prepared, on
             logs.append([[float(row[k]) for k in ("step", "loss", "gradient_norm")] for row in csv.DictReader(file)])
     assert len(logs[0]) == 6
     torch.testing.assert_close(torch.tensor(logs[1]), torch.tensor(logs[0]), rtol=1e-3, atol=0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="gloo of torch for Linux")
+def test_a_bank_damaged_for_one_process_is_named_by_all(prepared, tmp_path):
+    """Its NaN reaches the gradients of both: the other one must not tell of a divergence, and the run is saved."""
+    folder = shutil.copytree(prepared, tmp_path / "prepared")
+    make_bank(folder, read_manifest(folder), views=8)
+    settings = {**SETTINGS, "noise.projection_share": 1.0}
+    samples = Samples(folder, load_config(None, settings))
+    drawn = [[samples.drawn(step, place).patch.slice for place in range(4)] for step in range(6)]
+    step, index = next(
+        (step, slices[3])
+        for step, slices in enumerate(drawn)
+        if step > 0 and slices[3] not in {*slices[:3], *(i for before in drawn[:step] for i in before)}
+    )
+    noise, _ = Bank(folder, read_manifest(folder)).slice(index, 0)
+    damaged = np.load(noise.filename, mmap_mode="r+")
+    record = json.loads(Path(noise.filename).with_suffix(".json").read_text("utf-8"))
+    damaged[:, record["slices"].index(index)] = np.nan
+    damaged.flush()
+    options = [part for name, value in settings.items() for part in ("--set", f"{name}={str(value).lower()}")]
+    run = tmp_path / "run"
+    (process,) = torchrun_starts([*PROGRAM, "fit", str(folder), str(run), "--threads", "1", *options])
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode != 0, output
+    told = {line for line in errors.splitlines() if line.startswith("Error: ")}
+    assert len(told) == 1, errors
+    (line,) = told
+    assert f"Step {step + 1} was not taken, as the noise bank holds NaN or infinity in {noise.filename};" in line
+    assert f"Step {step} is saved" in line
+    assert read_checkpoint(run)["step"] == step
 
 
 def test_what_does_not_fit_is_refused_in_a_sentence(prepared, tmp_path, monkeypatch):
