@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 
 import pytest
@@ -16,8 +17,11 @@ from meddenoise_training.checkpoint import CHECKPOINT_NAME, read_checkpoint, wri
 from meddenoise_training.cli import main
 from meddenoise_training.config import load_config
 from meddenoise_training.fit import fit
-from meddenoise_training.inspection import inspect
+from meddenoise_training.inspection import inspect, inspect_patch
 from meddenoise_training.logs import FIGURES_NAME
+from meddenoise_training.manifest import MANIFEST_NAME, read_manifest
+from meddenoise_training.noise.bank import make_bank
+from meddenoise_training.samples import Samples
 
 TINY = {
     **{"data.patch": 32, "data.batch": 2, "fit.steps": 4, "fit.warmup_steps": 1, "fit.precision": "32-true"},
@@ -104,3 +108,43 @@ def test_what_cannot_be_inspected_is_told_in_a_sentence(tmp_path):
     torch.save({"a": 1}, tmp_path / "other.pt")
     with pytest.raises(InputError, match="not a checkpoint of"):
         inspect(tmp_path / "other.pt")
+
+
+def test_a_patch_of_a_run_tells_its_slice_and_its_noise(prepared, tmp_path, monkeypatch, capsys):
+    folder = shutil.copytree(prepared, tmp_path / "prepared")
+    make_bank(folder, read_manifest(folder), views=8)
+    config = load_config(None, {**TINY, "noise.projection_share": 0.5, "data.batch": 4, "fit.validate_every": 4})
+    run = tmp_path / "run"
+    fit(config, folder, run, report=lambda _: None)
+    entries, samples = read_manifest(folder).splits["train"], Samples(folder, config)
+    models = set()
+    for step in range(4):
+        for place in range(4):
+            found, drawn = inspect_patch(run, step, place), samples.drawn(step, place)
+            values, noise, entry = found.values, drawn.noise, entries[drawn.patch.slice]
+            of = {"number": drawn.patch.slice, "file": entry.file, "index": entry.index, "kind": entry.kind}
+            assert values["slice"] == of
+            assert (values["noise"]["model"], values["noise"]["sd"]) == (noise.model, noise.sd)
+            assert values["noise"]["realisation"] == (drawn.patch.realisation if noise.model == "projection" else None)
+            assert f"noise added: {noise.model}, SD {noise.sd:.1f} HU" in found.page
+            if noise.shape is not None:
+                assert f"mean frequency {noise.shape.mean_frequency:.3f}" in found.page
+            models.add(noise.model)
+    assert models == {"white", "correlated", "projection"}
+    for options, status in ((["--step", "3", "--place", "1", "--json"], 0), (["--step", "3"], 1)):
+        monkeypatch.setattr(sys, "argv", ["meddenoise-train", "inspect", str(run), *options])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert caught.value.code == status
+    said = capsys.readouterr()
+    assert json.loads(said.out) == json.loads(json.dumps(inspect_patch(run, 3, 1).values))
+    assert "--step and --place name a patch together; give both." in said.err
+    for step, place, words in ((4, 0, "no step 4; give one from 0 to 3"), (0, -1, "no place -1; give one from 0 to 3")):
+        with pytest.raises(InputError, match=words):
+            inspect_patch(run, step, place)
+    with pytest.raises(InputError, match="is no run"):
+        inspect_patch(find_model("fast").path, 0, 0)
+    path = folder / MANIFEST_NAME
+    path.write_text(path.read_text() + " ")
+    with pytest.raises(InputError, match=r"is not the one that the run in .* began with"):
+        inspect_patch(run, 0, 0)
