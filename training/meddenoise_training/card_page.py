@@ -133,7 +133,11 @@ def _detectability(rows: Sequence[dict[str, Any]]) -> list[str]:
             [
                 r["background"],
                 r["lesion"],
-                *(cell for o in ("cho", "npw") for cell in (_both(r, o, "{:.3f}"), _ends(r[f"{o}_gain"], "{:+.3f}"))),
+                *(
+                    cell
+                    for o in ("cho", "npw")
+                    for cell in (_both(r, o, "{:.3f}"), _ends(r.get(f"{o}_gain"), "{:+.3f}"))
+                ),
             ]
             for r in rows
         ],
