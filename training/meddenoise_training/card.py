@@ -100,7 +100,7 @@ class Origins:
             "software": ", ".join(
                 [f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in _SOFTWARE)]
             ),
-            **_assumed(saved["config"], config),
+            **_not_recorded(saved["config"], config),
             # Without paths, which are nobody else's business.
             "config": config.model_dump(mode="json", exclude={"init": True, "distil": {"teacher"}}),
         }
@@ -156,7 +156,8 @@ class Origins:
             f"cycles/pixel and streaks in any direction (anisotropy up to {noise.anisotropy}); "
             f"{others}{noise.quantum_share:.0%} with a variance that follows the attenuation (quantum), else with a "
             f"smooth SD map (up to {noise.sd_map:.0%}); "
-            f"{noise.clean_share:.0%} of the noise-free targets get less than {noise.sd_low} HU"
+            f"{noise.clean_share:.0%} of the noise-free targets get less than {noise.sd_low} HU; added noise reaches "
+            "below -1024 HU, where scanners cut stored air off: their one-sided noise of air is not imitated"
         )
 
     def _targets(self) -> str:
@@ -204,14 +205,22 @@ class Origins:
         return float(min(stack[i].min() for i in scanned)), float(max(stack[i].max() for i in scanned))
 
 
-def _assumed(recorded: dict[str, Any], config: Config) -> dict[str, str]:
-    """Return which options an earlier version's run did not write down; the card says today's defaults of them."""
+def _not_recorded(recorded: dict[str, Any], config: Config) -> dict[str, str]:
+    """Return an entry of the card that names the options which a run of an earlier version did not write down.
+
+    They did not exist then. What the card's ``config`` says of them are today's defaults, which the run may not have
+    followed.
+
+    :param recorded: the configuration in the checkpoint, as it is.
+    :param config: the same, read by this version: all of today's options.
+    :returns: empty where nothing is missing.
+    """
     missing = [
         f"{section}.{name}"
         for section, values in config.model_dump().items()
-        if isinstance(values, dict) and section in recorded
+        if isinstance(values, dict)
         for name in values
-        if name not in (recorded[section] or {})
+        if name not in (recorded.get(section) or {})
     ]
     return {"not recorded by the run, assumed as today's defaults": ", ".join(missing)} if missing else {}
 

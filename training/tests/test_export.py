@@ -64,6 +64,7 @@ def test_exported_weights_are_the_averaged_ones_and_carry_their_card(run, card_t
     ]
     assert "6 of 6 planned" in card.training["steps"]
     assert "3.0 to 80.0 HU" in card.training["noise"]
+    assert "below -1024 HU" in card.training["noise"]
     assert f"torch {torch.__version__}" in card.training["software"]
     assert {f["name"] for f in card.figures["validation"]} >= {
         "ct, white",

@@ -235,12 +235,13 @@ def test_a_digest_is_of_names_shapes_and_values():
 def test_what_an_older_run_did_not_write_down_is_said_to_be_assumed(run, card_text, card, tmp_path):
     saved = read_checkpoint(run)
     del saved["config"]["noise"]["quantum_share"]
+    of_loss = [f"loss.{name}" for name in saved["config"].pop("loss")]
     write_checkpoint(tmp_path / "older", saved)
     export(tmp_path / "older", tmp_path / "older.safetensors", card_text)
     found = {
         key: value for key, value in read_card(tmp_path / "older.safetensors").training.items() if "assumed" in key
     }
-    assert list(found.values()) == ["noise.quantum_share"]
+    assert list(found.values()) == [", ".join(["noise.quantum_share", *of_loss])]
     assert not any("assumed" in key for key in card.training)
 
 

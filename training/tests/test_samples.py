@@ -156,3 +156,11 @@ def test_the_noise_of_the_bank_comes_with_every_neighbour(prepared, tmp_path):
     batch = Samples(folder, load_config(None, overrides)).draw(0, range(32))
     assert batch.noisy.shape == (32, 3, 32, 32)
     assert not batch.noisy[:, 0].equal(batch.noisy[:, 1])
+
+
+def test_noise_of_air_goes_below_what_scanners_store(prepared):
+    """As card and README say: the scans end at -1024 HU, the noisy patches do not."""
+    assert min(int(image.min()) for image in open_slices(prepared, "train", read_manifest(prepared))) >= -1024
+    strong = {"noise__sd_low": 50.0, "data__synthetic_share": 0.0, "data__air_share": 1.0, "data__patch": 64}
+    noisy = 1000 * samples(prepared, **strong).draw(0, range(16)).noisy
+    assert -1500 <= float(noisy.min()) < -1100
