@@ -12,7 +12,7 @@ from torch import nn
 
 from meddenoise.errors import InputError
 from meddenoise.network import build_network, seeded_network
-from meddenoise.weights import load_network, sha256_of
+from meddenoise.weights import LoadedModel, load_network, sha256_of
 from meddenoise_training.baselines import BASELINES
 from meddenoise_training.checkpoint import CHECKPOINT_NAME, averaged_weights, read_checkpoint_file
 from meddenoise_training.config import ARCHITECTURES, Config
@@ -59,8 +59,7 @@ def read_network(path: Path) -> TrainedNetwork:
     """
     if path.suffix == ".safetensors":
         loaded = load_network(path)
-        origin = f"weights '{loaded.card.name}' version {loaded.card.version}, SHA-256 {loaded.sha256}"
-        return TrainedNetwork(loaded.network, origin)
+        return TrainedNetwork(loaded.network, origin_of(loaded))
     file = path / CHECKPOINT_NAME if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"There are no weights at {path}; name a .safetensors file or the folder of a run of `fit`.")
@@ -79,6 +78,11 @@ def read_network(path: Path) -> TrainedNetwork:
         return TrainedNetwork(averaged_network(saved, config), origin)
     except (RuntimeError, ValidationError) as error:
         raise InputError(f"{file} is not a checkpoint of `meddenoise-train fit` that this version knows.") from error
+
+
+def origin_of(loaded: LoadedModel) -> str:
+    """Return where the weights of a file are from, for a card or a report."""
+    return f"weights '{loaded.card.name}' version {loaded.card.version}, SHA-256 {loaded.sha256}"
 
 
 def name_of(network: nn.Module) -> str:

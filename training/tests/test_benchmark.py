@@ -20,7 +20,7 @@ from meddenoise.errors import InputError
 from meddenoise.metrics import Interval, rmse
 from meddenoise.model_card import Architecture, ModelCard
 from meddenoise.network import parameter_count, seeded_network
-from meddenoise.weights import read_card, save_weights
+from meddenoise.weights import read_card, save_weights, sha256_of
 from meddenoise_training.benchmark.cases import Case, neighbours, patient_cases, square_around, truth_cases
 from meddenoise_training.benchmark.conditions import (
     CONDITIONS,
@@ -223,6 +223,12 @@ def weights(tmp_path):
 def methods_of(weights) -> list[Method]:
     peers = peer_methods(["non-local means", "total variation"], None, print)
     return [input_itself(), *peers, weights_method(str(weights), strength=0.8, precision="float32")]
+
+
+def test_a_method_tells_which_weights_it_is(weights):
+    card, method = read_card(weights), weights_method(str(weights))
+    assert method.origin == f"weights '{card.name}' version {card.version}, SHA-256 {sha256_of(weights)}"
+    assert weights_method(str(weights), quality="best").origin == method.origin
 
 
 def test_ours_is_measured_again_when_the_engine_computes_otherwise(weights, monkeypatch):

@@ -26,7 +26,7 @@ from meddenoise.intensity import from_network, to_network
 from meddenoise.weights import load_network, tensors_digest
 from meddenoise_training.benchmark.cases import Image
 from meddenoise_training.benchmark.conditions import Noisy
-from meddenoise_training.networks import read_network
+from meddenoise_training.networks import origin_of, read_network
 from meddenoise_training.peers import NoiseKnowledge, Peer, find_peers
 
 Group = Literal["input", "classical", "baseline", "ours"]
@@ -51,6 +51,8 @@ class Method:
     :param strength: of them, the one that the tables show.
     :param network: behind it, and the slices at its entrance; None for what is none.
     :param weights: :func:`meddenoise.weights.tensors_digest` of the network; a model card finds its figures by it.
+    :param origin: of the weights, in words: name and version of their card, or steps of their run, and SHA-256 of the
+        file; None for what has none.
     :param passes: of a slice through the network: the engine's best quality takes eight.
     :param slow: takes many seconds a slice: the tasks, which take hundreds of slices, leave it out unless told.
     """
@@ -63,6 +65,7 @@ class Method:
     strength: float = 1.0
     network: nn.Module | None = None
     weights: str | None = None
+    origin: str | None = None
     passes: int = 1
     slow: bool = False
 
@@ -91,7 +94,8 @@ def weights_method(
     denoiser = Denoiser(model, device="cpu", precision=precision)
     _refuse_neighbours(chosen.name, denoiser.card.architecture.slices)
     strength = denoiser.card.strength_or_default(strength)
-    network = load_network(chosen.path, chosen.sha256).network
+    loaded = load_network(chosen.path, chosen.sha256)
+    network, origin = loaded.network, origin_of(loaded)
 
     def denoise(noisy: Noisy, pixel: float) -> Image:
         volume = noisy.image[np.newaxis]
@@ -101,9 +105,9 @@ def weights_method(
     weights = tensors_digest(network)  # not the file's SHA-256: another card changes no result
     fingerprint = f"{weights} {denoiser.precision} {engine_digest()} {strengths} {strength}"
     if quality == "standard":
-        return Method(chosen.name, "ours", fingerprint, denoise, strengths, strength, network, weights)
+        return Method(chosen.name, "ours", fingerprint, denoise, strengths, strength, network, weights, origin)
     name, fingerprint = f"{chosen.name}, best quality", f"{fingerprint} {quality}"
-    return Method(name, "ours", fingerprint, denoise, strengths, strength, network, passes=_PASSES)
+    return Method(name, "ours", fingerprint, denoise, strengths, strength, network, origin=origin, passes=_PASSES)
 
 
 def baseline_method(run: Path) -> Method:
@@ -111,11 +115,21 @@ def baseline_method(run: Path) -> Method:
 
     :raises InputError: when there is no checkpoint in the folder, or its network looks at several slices.
     """
-    network, name = read_network(run).network, run.resolve().name
+    trained, name = read_network(run), run.resolve().name
+    network = trained.network
     _refuse_neighbours(name, _slices(network))
     slow = network_gflop(network, 512, 512) > _SLOW_GFLOP
     weights = tensors_digest(network)
-    return Method(name, "baseline", weights, _through(network), network=network, weights=weights, slow=slow)
+    return Method(
+        name,
+        "baseline",
+        weights,
+        _through(network),
+        network=network,
+        weights=weights,
+        origin=trained.origin,
+        slow=slow,
+    )
 
 
 def peer_methods(names: Sequence[str] | None, tuned: Path | None, report: Callable[[str], None]) -> list[Method]:
