@@ -219,6 +219,39 @@ def test_the_encoding_of_the_source_makes_no_difference(tmp_path: Path, syntax: 
     assert usual == other
 
 
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+@pytest.mark.parametrize("compression", [None, "jpeg-ls", "rle"])
+def test_a_slice_is_written_as_if_it_were_alone(tmp_path: Path, syntax: UID, compression: Any):
+    """What alike slices share is encoded once: no slice may get what is another's."""
+    values = np.random.default_rng(0).integers(0, 2500, (6, ROWS, COLUMNS))
+    changes: list[dict[str, Any]] = [
+        {},
+        {"SliceLocation": "7.25", "XRayTubeCurrent": 300, "AcquisitionTime": "101112.5", "WindowCenter": [40, 500]},
+        {"XRayTubeCurrent": None},
+        {"XRayTubeCurrent": None, "SeriesNumber": 4, "ContentTime": "1015"},
+        {"PatientComments": "moved", "AcquisitionNumber": 2},
+        {"PatientComments": "moved", "AcquisitionNumber": 3, "PixelPaddingValue": 0},
+    ]
+    for k, own in enumerate(changes):
+        words = values[k].astype("<u2" if syntax.is_little_endian else ">u2")
+        usual = {
+            "XRayTubeCurrent": 120,
+            "SliceLocation": "1",
+            "WindowCenter": 50,
+            "SOPInstanceUID": f"1.2.{10**k}",
+            "AcquisitionTime": "1010",
+        }
+        write(ct_slice(k, stored=words, **{**usual, **own}), tmp_path / "in" / f"{k}.dcm", syntax)
+    series = one_series(tmp_path / "in")
+    hu = read_series(series).array + np.int16(3)  # all of it fits the source's type
+    options: dict[str, Any] = {"compression": compression, "created": NOON}
+    together = write_derived_series(tmp_path / "out", series, hu, DERIVATION, **options)
+    for k, item in enumerate(series.slices):
+        one = Series(series.uid, series.description, series.number, [item])
+        (alone,) = write_derived_series(tmp_path / str(k), one, hu[k : k + 1], DERIVATION, **options)
+        assert together[k].read_bytes() == alone.read_bytes(), changes[k]
+
+
 @pytest.mark.parametrize(
     ("zone", "expected"), [("+0530", "20261124173000+0530"), ("-0300", "20261124090000-0300"), ("+9999", None)]
 )

@@ -1,8 +1,8 @@
 """DICOM in: CT series found (`series`; frames of `enhanced` CT), put in order (`geometry`), turned into HU (`pixels`),
 read (`reading`).
 
-DICOM out: the denoised series, derived from its source (`derived`): `headers`, stored values (`storage`), lossless
-`compression`.
+DICOM out: the denoised series, derived from its source (`derived`): `sources`, `headers`, stored values
+(`storage`), lossless `compression`, the files (`slice_files`, by a `template` where headers are alike: `likeness`).
 """
 
 from __future__ import annotations

@@ -6,38 +6,25 @@ import uuid
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from meddenoise.arrays import Array
-from meddenoise.dicom.compression import TRANSFER_SYNTAXES, Compression, compressed_pixel_data, import_gdcm
+from meddenoise.dicom.compression import Compression, import_gdcm
 from meddenoise.dicom.geometry import ordered_slices
-from meddenoise.dicom.headers import Derivation, make_derived, remember_loss
-from meddenoise.dicom.pixels import read_image, rescale_of, stored_values
-from meddenoise.dicom.series import CT_IMAGE_STORAGE, Series, Slice, import_pydicom, quiet_pydicom
-from meddenoise.dicom.storage import BITS_ALLOCATED, Storage, storage_for, to_stored
+from meddenoise.dicom.headers import Derivation
+from meddenoise.dicom.pixels import read_image, stored_values
+from meddenoise.dicom.series import Series, Slice, import_pydicom, quiet_pydicom
+from meddenoise.dicom.slice_files import IMPLEMENTATION_UID, SliceWriter
+from meddenoise.dicom.sources import read_sources
+from meddenoise.dicom.storage import storage_for, to_stored
 from meddenoise.errors import InputError, OutputError
 from meddenoise.remarks import remark
 from meddenoise.volume_files import check_place, scratch_folder_beside
 
-EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 __all__ = ["Compression", "check_derived_folder", "write_derived_series"]
 
-#: Of this program, in the file's meta information; never to be changed.
-_IMPLEMENTATION_UID = "2.25.263157207811340274190410297862934785206"
-_IMPLEMENTATION_NAME = "MEDDENOISE"
 _SUFFIX = ".dcm"
-#: VRs of words, whose order of bytes is that of the file, and the width of a word.
-_WORDS = {"OW": 2, "OL": 4, "OF": 4, "OD": 8, "OV": 8}
-#: What stands in a header for pixel values, so that its type follows theirs.
-_PIXEL_VALUES = ("PixelPaddingValue", "PixelPaddingRangeLimit")
-_EXTREMES = (
-    "SmallestImagePixelValue",
-    "LargestImagePixelValue",
-    "SmallestPixelValueInSeries",
-    "LargestPixelValueInSeries",
-)
 
 
 def check_derived_folder(folder: str | Path, series: Series, *, overwrite: bool = False) -> Path:
@@ -99,33 +86,25 @@ def write_derived_series(
     slices = ordered_slices(series)
     _check_fits(hu, slices)
     with quiet_pydicom():
-        headers = [_header_of(item.path) for item in slices]
-        storages = storage_for(
-            [_storage_of(header, item.path) for header, item in zip(headers, slices, strict=True)], hu
-        )
-    if any(header.get("BurnedInAnnotation") == "YES" for header in headers):
+        sources = read_sources(slices)
+        storages = storage_for([source.common.storage for source in sources], hu)
+    if any(source.common.has_text_burnt_in for source in sources):
         remark("The images have text burnt into them (BurnedInAnnotation), maybe names; denoising leaves it there.")
     created = (created or datetime.now(timezone.utc)).astimezone()
-    references = [
-        (str(header.get("SOPClassUID") or CT_IMAGE_STORAGE), str(item.sop_uid))
-        for header, item in zip(headers, slices, strict=True)
-    ]
+    references = [(source.common.sop_class, str(source.item.sop_uid)) for source in sources]
     reach = derivation.context // 2
     names = [f"{k:0{max(4, len(str(len(slices))))}}{_SUFFIX}" for k in range(1, len(slices) + 1)]
     place = folder.resolve()
     with scratch_folder_beside(place) as scratch:
+        writer = SliceWriter(derivation, created, compression)
         with quiet_pydicom():
-            for k, (item, dataset, storage, name) in enumerate(zip(slices, headers, storages, names, strict=True)):
-                pixels = to_stored(hu[k], partial(_stored_in, item.path), storage)
-                dataset.SOPInstanceUID = item.sop_uid
-                _decode_what_is_not_explicit(dataset)
-                make_derived(dataset, references[max(0, k - reach) : k + reach + 1], derivation, created)
-                _set_pixels(dataset, pixels, storage)
+            for k, (source, storage, name) in enumerate(zip(sources, storages, names, strict=True)):
+                pixels = to_stored(hu[k], partial(_stored_in, source.item.path), storage)
+                seen = references[max(0, k - reach) : k + reach + 1]
                 try:
-                    _write(dataset, scratch / name, compression)
+                    writer.write(scratch / name, source, pixels, storage, seen)
                 except OSError as error:
                     raise _not_written(folder, error) from error
-                del dataset[_tag("PixelData")]
         _move_into_place(scratch, place)
     return [folder / name for name in names]
 
@@ -153,7 +132,7 @@ def _is_ours(path: Path) -> bool:
             meta = import_pydicom().dcmread(path, specific_tags=[], stop_before_pixels=True).file_meta
     except Exception:  # a folder, no DICOM, damaged
         return False
-    return str(meta.get("ImplementationClassUID", "")) == _IMPLEMENTATION_UID
+    return str(meta.get("ImplementationClassUID", "")) == IMPLEMENTATION_UID
 
 
 def _check_fits(hu: Array, slices: list[Slice]) -> None:
@@ -167,110 +146,8 @@ def _check_fits(hu: Array, slices: list[Slice]) -> None:
         raise InputError("Several slices of the series have the same SOPInstanceUID; write the result as NRRD.")
 
 
-def _header_of(path: Path) -> Any:
-    """Read a source without its pixels, which seldom are needed; that they are there is seen all the same.
-
-    :raises InputError: when it is damaged, gone, or no grey-scale image.
-    """
-    dataset = read_image(path)
-    size = int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
-    if len(dataset.PixelData) < size and not dataset.file_meta.TransferSyntaxUID.is_compressed:
-        stored_values(dataset, path)  # says in which way it is damaged
-    remember_loss(dataset)
-    del dataset.PixelData
-    return dataset
-
-
 def _stored_in(path: Path) -> Array:
     return stored_values(read_image(path), path)
-
-
-def _storage_of(header: Any, path: Path) -> Storage:
-    slope, intercept = rescale_of(header, path)
-    return Storage(slope, intercept, int(header.BitsStored), bool(header.PixelRepresentation))
-
-
-def _decode_what_is_not_explicit(dataset: Any) -> None:
-    """Parse every element of a source in another encoding: pydicom writes what it has not parsed as it stands.
-
-    It leaves words (of overlays, of look-up tables) as the file has them, so those of big-endian ones are swapped here.
-    """
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax.is_implicit_VR or not syntax.is_little_endian:
-        for element in dataset.iterall():
-            width = _WORDS.get(element.VR)
-            if width and element.value and not syntax.is_little_endian and len(element.value) % width == 0:
-                element.value = np.frombuffer(element.value, f"u{width}").byteswap().tobytes()
-
-
-def _set_pixels(dataset: Any, pixels: Array, storage: Storage) -> None:
-    from pydicom.dataelem import DataElement
-
-    vr = "SS" if storage.signed else "US"
-    for name in _PIXEL_VALUES:
-        if dataset.get(name) is not None:
-            value = _reinterpreted(int(dataset[name].value), bool(dataset.PixelRepresentation)) - storage.shift
-            low, high = storage.limits
-            delattr(dataset, name)
-            if low <= value <= high:
-                dataset.add_new(_tag(name), vr, value)
-    for name in _EXTREMES:
-        if name in dataset:
-            delattr(dataset, name)
-    dataset.add_new(_tag(_EXTREMES[0]), vr, int(pixels.min()))
-    dataset.add_new(_tag(_EXTREMES[1]), vr, int(pixels.max()))
-    if storage.shift:
-        slope, intercept = (str(dataset[name].value) for name in ("RescaleSlope", "RescaleIntercept"))
-        dataset.RescaleIntercept = storage.intercept_text(slope, intercept)
-    dataset.SamplesPerPixel = 1
-    dataset.BitsAllocated = BITS_ALLOCATED
-    dataset.BitsStored = storage.bits
-    dataset.HighBit = storage.bits - 1
-    dataset.PixelRepresentation = int(storage.signed)
-    dataset[_tag("PixelData")] = DataElement(_tag("PixelData"), "OW", pixels.tobytes())
-
-
-def _tag(name: str) -> int:
-    """Return the tag of a DICOM keyword."""
-    from pydicom.datadict import tag_for_keyword
-
-    return int(tag_for_keyword(name) or 0)
-
-
-def _reinterpreted(value: int, signed: bool) -> int:
-    """Return a padding value as the pixels have it: scanners write -2000 as its unsigned reading, 63536."""
-    if signed and value > 0x7FFF:
-        return value - 0x10000
-    return value if signed or value >= 0 else value + 0x10000
-
-
-def _write(dataset: Any, path: Path, compression: Compression | None) -> None:
-    from pydicom.dataelem import DataElement
-
-    _save(dataset, path, EXPLICIT_VR_LITTLE_ENDIAN)
-    if compression is not None:
-        pixel_data = DataElement(_tag("PixelData"), "OB", compressed_pixel_data(path, compression))
-        pixel_data.is_undefined_length = True
-        dataset[_tag("PixelData")] = pixel_data
-        _save(dataset, path, TRANSFER_SYNTAXES[compression])
-
-
-def _save(dataset: Any, path: Path, transfer_syntax: str) -> None:
-    pydicom = import_pydicom()
-    meta = pydicom.dataset.FileMetaDataset()
-    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = transfer_syntax
-    meta.ImplementationClassUID = _IMPLEMENTATION_UID
-    meta.ImplementationVersionName = _IMPLEMENTATION_NAME
-    dataset.file_meta = meta
-    dataset.preamble = b"\0" * 128
-    if pydicom.__version__ < "3":
-        dataset.is_little_endian, dataset.is_implicit_VR = True, False
-        dataset.save_as(path, write_like_original=False)
-    else:
-        # save_as refuses what was read from a big-endian file
-        pydicom.dcmwrite(path, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)
 
 
 def _not_written(folder: Path, error: OSError) -> OutputError:

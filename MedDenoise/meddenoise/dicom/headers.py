@@ -118,7 +118,7 @@ def make_derived(dataset: Any, sources: Sequence[tuple[str, str]], derivation: D
     _fill_empty(dataset, series_uid)
     created = _in_zone_of(dataset, created)
     _describe(dataset, derivation)
-    _refer(dataset, sources)
+    dataset.SourceImageSequence = references_to(sources)
     _sign(dataset, derivation, created)
     dataset.SOPClassUID = CT_IMAGE_STORAGE
     dataset.SOPInstanceUID = derivation.uid(str(dataset.SOPInstanceUID))
@@ -128,15 +128,19 @@ def make_derived(dataset: Any, sources: Sequence[tuple[str, str]], derivation: D
         setattr(dataset, f"{kind}Time", created.strftime("%H%M%S"))
 
 
-def remember_loss(dataset: Any) -> None:
-    """Say of a source that is compressed with loss that it is, where its header does not; takes its pixel data."""
+def remember_loss(dataset: Any) -> bool:
+    """Say of a source that is compressed with loss that it is, where its header does not; takes its pixel data.
+
+    :returns: whether it had to be said.
+    """
     method = _LOSSY_METHODS.get(str(dataset.file_meta.TransferSyntaxUID))
     if method is None or str(dataset.get("LossyImageCompression") or "") == "01":
-        return
+        return False
     size = int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) / 8
     dataset.LossyImageCompression = "01"
     dataset.LossyImageCompressionRatio = f"{size / len(dataset.PixelData):.4g}"
     dataset.LossyImageCompressionMethod = method
+    return True
 
 
 def _remove_stale(dataset: Any) -> None:
@@ -214,7 +218,8 @@ def _describe(dataset: Any, derivation: Derivation) -> None:
     dataset.SeriesNumber = min(number + _SERIES_NUMBER_STEP, _LAST_NUMBER)
 
 
-def _refer(dataset: Any, sources: Sequence[tuple[str, str]]) -> None:
+def references_to(sources: Sequence[tuple[str, str]]) -> list[Any]:
+    """Return the items of SourceImageSequence, see :func:`make_derived`."""
     from pydicom.dataset import Dataset
 
     items = []
@@ -225,7 +230,7 @@ def _refer(dataset: Any, sources: Sequence[tuple[str, str]]) -> None:
         item.SpatialLocationsPreserved = "YES"
         item.PurposeOfReferenceCodeSequence = [coded("121322", "Source image for image processing operation")]
         items.append(item)
-    dataset.SourceImageSequence = items
+    return items
 
 
 def _sign(dataset: Any, derivation: Derivation, created: datetime) -> None:

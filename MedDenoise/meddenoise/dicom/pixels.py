@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +12,70 @@ import numpy as np
 import numpy.typing as npt
 
 from meddenoise.dicom.enhanced import frame_headers
+from meddenoise.dicom.likeness import Likeness, likeness_of
 from meddenoise.dicom.series import quiet_pydicom, read_dataset
 from meddenoise.errors import InputError, MissingPackageError
 
 #: RescaleType of HU, of modified HU and "unspecified", which in CT means HU; others are material or other maps.
 HU_RESCALE_TYPES = ("HU", "HU_MOD", "US")
 
+#: Implicit and explicit VR little endian.
+_PLAIN_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
+
 HU = npt.NDArray[np.int16] | npt.NDArray[np.float32]
 
 
-def read_hu(path: Path) -> HU:
-    """Read the slice in a CT file.
+@dataclass(frozen=True)
+class _Layout:
+    """How one frame of 16-bit words lies in a file that is not compressed.
 
-    :returns: (j, i), HU: int16 where every value is an integer that fits, float32 otherwise; padding as it comes.
-    :raises InputError: when the file is damaged, is not a grey-scale image, or does not say how to get HU.
-    :raises MissingPackageError: without pydicom, or without python-gdcm where it is needed.
+    :param unused: bits above those that are stored.
     """
-    with quiet_pydicom():
-        dataset = read_image(path)
-        slope, intercept = rescale_of(dataset, path)
-        return hu_of(stored_values(dataset, path), slope, intercept)
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    unused: int
+
+    def values_in(self, pixel_data: bytes) -> npt.NDArray[np.integer[Any]] | None:
+        """Return the stored values (j, i); None when there are too many or too few."""
+        if len(pixel_data) != math.prod(self.shape) * self.dtype.itemsize:
+            return None
+        values: npt.NDArray[np.integer[Any]] = np.frombuffer(pixel_data, self.dtype).reshape(self.shape)
+        return values if self.unused == 0 else (values << self.unused) >> self.unused
+
+
+class SliceReader:
+    """Reads the slices of CT files; what follows from a header is found once for those with alike ones in a row.
+
+    For these pydicom only takes the file apart: to decode plain pixels it would take longer than to read them.
+    """
+
+    def __init__(self) -> None:
+        self._before: Likeness | None = None
+        self._rescale = (1.0, 0.0)
+        self._layout: _Layout | None = None
+
+    def read_hu(self, path: Path) -> HU:
+        """Read the slice in a CT file.
+
+        :returns: (j, i), HU: int16 where every value is an integer that fits, float32 otherwise; padding as it comes.
+        :raises InputError: when the file is damaged, is not a grey-scale image, or does not say how to get HU.
+        :raises MissingPackageError: without pydicom, or without python-gdcm where it is needed.
+        """
+        with quiet_pydicom():
+            dataset = read_with_pixels(path)
+            likeness = likeness_of(dataset)
+            if likeness is None or likeness != self._before:
+                check_is_grey(dataset, path)
+                self._rescale, self._layout = rescale_of(dataset, path), _layout_of(dataset)
+                self._before = likeness
+            values = None if self._layout is None else self._layout.values_in(dataset.PixelData)
+            return hu_of(stored_values(dataset, path) if values is None else values, *self._rescale)
+
+
+def read_hu(path: Path) -> HU:
+    """Read the slice in a single CT file, see :meth:`SliceReader.read_hu`."""
+    return SliceReader().read_hu(path)
 
 
 def read_frames(path: Path) -> list[HU]:
@@ -51,6 +96,16 @@ def read_image(path: Path) -> Any:
 
     :raises InputError: when the file is damaged or is not a grey-scale image.
     """
+    dataset = read_with_pixels(path)
+    check_is_grey(dataset, path)
+    return dataset
+
+
+def read_with_pixels(path: Path) -> Any:
+    """Read the dataset of an image of any kind; its pixels are not decoded yet.
+
+    :raises InputError: when the file is damaged or holds no image.
+    """
     try:
         dataset = read_dataset(path)
     except MissingPackageError:
@@ -59,19 +114,31 @@ def read_image(path: Path) -> Any:
         raise InputError(f"{path} cannot be read; it is damaged or incomplete.") from error
     if "PixelData" not in dataset:
         raise InputError(f"{path} holds no image, or is incomplete.")
+    return dataset
+
+
+def check_is_grey(dataset: Any, path: Path) -> None:
+    """Refuse a colour image.
+
+    :raises InputError: when it is one.
+    """
     kind = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2").strip()
     if int(dataset.get("SamplesPerPixel") or 1) != 1 or not kind.startswith("MONOCHROME"):
         raise InputError(f"{path} is a colour image, not a CT.")
-    return dataset
 
 
 def hu_of(stored: npt.NDArray[np.integer[Any]], slope: float, intercept: float) -> HU:
     """Return stored values in HU, see :func:`in_smallest_exact_type`."""
     if slope == 1 and intercept.is_integer() and abs(intercept) < 1 << 30 and stored.dtype.itemsize <= 2:
         # the same values as below, with less work
-        hu: npt.NDArray[np.int32] = np.add(stored, int(intercept), dtype=np.int32)
-        limits = np.iinfo(np.int16)
-        return hu.astype(np.int16) if limits.min <= hu.min() <= hu.max() <= limits.max else hu.astype(np.float32)
+        step, limits = int(intercept), np.iinfo(np.int16)
+        if limits.min <= int(stored.min()) + step and int(stored.max()) + step <= limits.max:
+            # sums that fit are right, though what is added overflows: both are meant modulo 2^16
+            hu: npt.NDArray[np.int16] = stored.astype(np.int16)
+            hu += np.array(step).astype(np.int16)
+            return hu
+        wide: npt.NDArray[np.int32] = np.add(stored, step, dtype=np.int32)
+        return wide.astype(np.float32)
     return in_smallest_exact_type(stored.astype(np.float64) * slope + intercept)
 
 
@@ -127,6 +194,22 @@ def stored_values(dataset: Any, path: Path) -> npt.NDArray[np.integer[Any]]:
         bits_stored, high_bit = int(dataset.BitsStored), dataset.get("HighBit")
         pixels = _without_unused_bits(pixels, bits_stored, bits_stored - 1 if high_bit is None else int(high_bit))
     return pixels
+
+
+def _layout_of(dataset: Any) -> _Layout | None:
+    """Return the layout of the usual image; None for any other, which is left to pydicom."""
+    names = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "SamplesPerPixel")
+    rows, columns, allocated, stored, high_bit, is_signed, samples = (dataset.get(name) for name in names)
+    is_usual = (
+        dataset.file_meta.TransferSyntaxUID in _PLAIN_SYNTAXES
+        and (allocated, high_bit, samples) == (16, (stored or 0) - 1, 1)
+        and is_signed in (0, 1)
+        and dataset.get("PhotometricInterpretation") in ("MONOCHROME1", "MONOCHROME2")
+        and (dataset.get("NumberOfFrames") or 1) == 1
+        and all(isinstance(number, int) and number > 0 for number in (rows, columns, stored))
+        and stored <= allocated
+    )
+    return _Layout((rows, columns), np.dtype("<i2" if is_signed else "<u2"), allocated - stored) if is_usual else None
 
 
 def _without_unused_bits(

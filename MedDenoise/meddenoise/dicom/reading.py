@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from meddenoise.dicom.geometry import grid_of
-from meddenoise.dicom.pixels import HU, read_frames, read_hu
+from meddenoise.dicom.pixels import HU, SliceReader, read_frames
 from meddenoise.dicom.series import Series, choose_series
 from meddenoise.volume_files import Volume
 
@@ -38,9 +38,10 @@ def read_series(series: Series, *, regular: bool = True) -> Volume:
     rows, columns = grid.slices[0].size
     array: npt.NDArray[np.generic] = np.empty((len(grid.slices), rows, columns), np.int16)
     frames: dict[Path, list[HU]] = {}
+    reader = SliceReader()
     for k, item in enumerate(grid.slices):
         if item.frame is None:
-            hu = read_hu(item.path)
+            hu = reader.read_hu(item.path)
         else:
             if item.path not in frames:
                 frames[item.path] = read_frames(item.path)

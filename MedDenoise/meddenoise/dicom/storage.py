@@ -19,7 +19,9 @@ BITS_ALLOCATED = 16
 #: A DICOM decimal string.
 _DS_LENGTH = 16
 
-Stored = npt.NDArray[np.int64]
+Stored = npt.NDArray[np.int32] | npt.NDArray[np.int64]
+#: An intercept up to this, added to 16-bit HU, stays within 32 bits.
+_MODERATE = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class Storage:
     def steps(self, hu: Array) -> Stored:
         """Return HU in steps of the source, rounded half to even."""
         if self.slope == 1 and self._is_whole and hu.dtype.kind in "iu":
-            return np.subtract(hu, int(self.intercept), dtype=np.int64)
+            is_small = hu.dtype.itemsize <= 2 and abs(self.intercept) < _MODERATE
+            return np.subtract(hu, int(self.intercept), dtype=np.int32 if is_small else np.int64)
         return np.asarray(np.rint((hu.astype(np.float64) - self.intercept) / self.slope), np.int64)
 
     def gives_back(self, hu: Array) -> bool:
