@@ -146,7 +146,7 @@ def _refuse_doubles(methods: Sequence[Method]) -> None:
     names = [m.name for m in methods]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise InputError(f"Two methods are called {', '.join(twice)}; rename one of the weights files.")
+        raise InputError(f"Two methods are called {', '.join(twice)}; rename one of the weights files or run folders.")
 
 
 def _measuring(plan: Plan) -> dict[str, Any]:
@@ -170,6 +170,7 @@ def _costs(methods: Sequence[Method], case: Case, report: Callable[[str], None])
             "strength": m.strength,
             "fingerprint": m.fingerprint,
             "weights": m.weights,
+            "origin": m.origin,
             **asdict(costs[m.name]),
         }
         for m in methods
