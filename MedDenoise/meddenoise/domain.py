@@ -135,7 +135,7 @@ def _value_findings(volume: Array) -> Iterator[Finding]:
 
 def _air_finding(measured: Array) -> Iterator[Finding]:
     dark = measured[measured < -300]
-    if dark.size < _AIR_SHARE * measured.size:
+    if dark.size == 0 or dark.size < _AIR_SHARE * measured.size:
         return
     # not np.histogram, which sorts a million values
     counts = np.bincount(((dark - PADDING_BELOW_HU) // _AIR_BIN).astype(np.intp))

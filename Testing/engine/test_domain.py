@@ -44,6 +44,8 @@ def codes(volume: np.ndarray, facts: Facts = FACTS, domain: TrainingDomain | Non
 def test_a_ct_with_and_without_noise_and_a_part_of_it_pass(phantom: Phantom, ct: np.ndarray) -> None:
     padded = ct.copy()
     padded[:, :20] = -3024
+    nothing_but_padding = np.where(padded[..., :60] == -3024, -3024, -2000).astype(np.int16)
+    assert codes(nothing_but_padding, domain=DOMAIN) == []
     for volume in (phantom.hu, ct, padded, ct.astype(np.float32), ct[:, 80:110, 80:110], np.zeros((2, 9, 9), np.int16)):
         assert codes(volume, domain=DOMAIN) == []
 
