@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -136,6 +137,65 @@ def test_what_is_new_changed_or_was_removed_is_done(small_archive: Path, setting
     assert batch(small_archive, settings, recorder) == Summary(done=3, done_before=4, slices=12)
     assert sorted(place for place, _ in recorder.ended) == ["a/0.nrrd", "a/new.nrrd", "b/c/2.mha"]
     np.testing.assert_array_equal(read_volume(out / "a" / "0.nrrd").array, read_volume(out / "3.nrrd").array)
+
+
+def test_a_copy_that_keeps_times_is_done_and_failures_are_tried_again(small_archive: Path, settings: Settings):
+    """One slice, not the newest, comes back with other pixels and another time, as by ``cp -p``: the sum stays."""
+    slices = sorted((small_archive / "b").glob("series1-*.dcm"))
+    for number, path in enumerate(slices):
+        os.utime(path, ns=(0, 10**18 + number))
+    good, damaged = slices[0].read_bytes(), slices[1].read_bytes()
+    slices[1].write_bytes(damaged[:-300])
+    os.utime(slices[1], ns=(0, 10**18 + 1))
+    slices[0].write_bytes(good + bytes(300))
+    os.utime(slices[0], ns=(0, 10**18))
+    assert len(batch(small_archive, settings).failed) == 1
+    slices[1].write_bytes(damaged)
+    slices[0].write_bytes(good)
+    for path in slices[:2]:
+        os.utime(path, ns=(0, 10**17))
+    assert batch(small_archive, settings) == Summary(done=1, done_before=5, slices=4)
+    slices[0].write_bytes(good[:-2] + b"\7\0")
+    os.utime(slices[0], ns=(0, 10**16))
+    assert batch(small_archive, settings) == Summary(done=1, done_before=5, slices=4)
+
+
+def test_a_result_that_lacks_something_is_done_again(
+    small_archive: Path, settings: Settings, denoised_archive: dict[str, np.ndarray]
+):
+    for name in ("two.mhd", "too.nhdr"):
+        write_volume(small_archive / name, read_volume(small_archive / "3.nrrd"))
+    batch(small_archive, settings)
+    out = small_archive.parent / "out"
+    first, second = (out / place for place in denoised_archive if place.startswith("b/") and "/c/" not in place)
+    (first / "0002.dcm").unlink()
+    (second / "0003.dcm").write_bytes(b"")
+    (out / "3.nrrd").write_bytes(b"")
+    (out / "two.zraw").unlink()
+    (out / "too.raw.gz").unlink()
+    recorder = Recorder()
+    assert batch(small_archive, settings, recorder) == Summary(done=5, done_before=3, slices=20)
+    assert {place for place, _ in recorder.ended} == {
+        "3.nrrd",
+        "two.mhd",
+        "too.nhdr",
+        f"b/{first.name}",
+        f"b/{second.name}",
+    }
+    assert_results(small_archive, denoised_archive)
+    assert batch(small_archive, settings) == Summary(done_before=8)
+
+
+def test_a_manifest_without_digests_is_taken_as_it_is_and_gets_them(small_archive: Path, settings: Settings):
+    batch(small_archive, settings)
+    manifest = small_archive.parent / "out" / MANIFEST_FILE
+    lines = [json.loads(line) for line in manifest.read_text("utf-8").splitlines()]
+    for line in lines:
+        line.get("stamp", {}).pop("digest", None)
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    assert batch(small_archive, settings) == Summary(done_before=6)
+    (small_archive / "b" / "series1-0.dcm").rename(small_archive / "b" / "first")  # seen by the digest alone
+    assert batch(small_archive, settings) == Summary(done=1, done_before=5, slices=4)
 
 
 def test_what_is_not_the_batchs_own_is_not_replaced(small_archive: Path, settings: Settings):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pydicom
 import pytest
 
-from meddenoise.batch.inventory import Entry, take_inventory
+from meddenoise.batch.inventory import Entry, Stamp, take_inventory
 from meddenoise.dicom.series import _files_below
 from meddenoise.errors import InputError, InputWarning
 
@@ -93,6 +95,31 @@ def test_the_stamp_tells_of_a_change(small_archive: Path):
     (small_archive / "a" / "0.nrrd").touch()
     (small_archive / "b" / "series1-0.dcm").unlink()
     assert sum(one != other for one, other in zip(before, stamps(), strict=True)) == 2
+
+
+def test_the_stamp_tells_of_changes_that_leave_total_size_and_newest_time(small_archive: Path):
+    def stamp() -> Stamp:
+        return next(entry.stamp for entry in take_inventory(small_archive).entries if entry.place.startswith("b/1-"))
+
+    first, *_, newest = sorted((small_archive / "b").glob("series1-*.dcm"))
+    times = first.stat().st_atime_ns, newest.stat().st_mtime_ns
+    os.utime(newest, ns=times)
+    before = stamp()
+    content = first.read_bytes()
+    assert content.count(b"1.2.3.1.1\0") == 2
+    changes: list[Stamp] = []
+    for changed in (content.replace(b"1.2.3.1.1\0", b"1.2.3.1.8\0"), content[:-1] + b"\7"):
+        state = first.stat()
+        first.write_bytes(changed)
+        os.utime(first, ns=(state.st_atime_ns, state.st_mtime_ns - (changed[-1] == 7)))  # in other pixels: the time
+        changes.append(stamp())
+        first.write_bytes(content)
+        os.utime(first, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert stamp() == before
+    first.rename(first.with_name("third"))
+    changes.append(stamp())
+    assert len({before, *changes}) == 4
+    assert len({replace(one, digest="") for one in (before, *changes)}) == 1
 
 
 def test_hidden_files_are_no_volumes_and_others_are_counted(small_archive: Path):

@@ -17,6 +17,7 @@ from meddenoise.volume_files import EXTENSIONS
 
 if TYPE_CHECKING:
     from meddenoise.dicom import Series
+    from meddenoise.dicom.series import Slice
     from meddenoise.processing import Settings, Source
 
 #: So much of a series' description goes into the name of its folder; Windows paths end at 260 characters.
@@ -28,12 +29,20 @@ _HASH_LENGTH = 8
 class Stamp:
     """The state of an input's files; another stamp later means that the input has changed.
 
+    :param size: of all files, bytes.
     :param modified: of the newest file, nanoseconds since 1970.
+    :param digest: SHA-256 of name, size and time of each file and, of DICOM, of what tells slices apart: copies keep
+        times, and what has another one is not always the newest. Old manifests have none.
     """
 
     files: int
     size: int
     modified: int
+    digest: str = ""
+
+    def is_still(self, now: Stamp) -> bool:
+        """Return whether an input is as it was at this stamp; one without a digest is compared as it was in its day."""
+        return self == (now if self.digest else replace(now, digest=""))
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,8 @@ def _series_entry(series: Series, root: Path) -> Entry:
     paths = [item.path for item in series.slices]
     parent = Path(os.path.commonpath([path.parent for path in paths])).relative_to(root)
     unfit = "" if re.fullmatch(r"[\d.]+", series.uid) else "Its files have no valid SeriesInstanceUID."
-    return Entry((parent / _folder_name(series)).as_posix(), series, _stamp(paths), unfit)
+    stamp = _stamp(paths, root, map(_identity, series.slices))
+    return Entry((parent / _folder_name(series)).as_posix(), series, stamp, unfit)
 
 
 def _folder_name(series: Series) -> str:
@@ -106,7 +116,7 @@ def _folder_name(series: Series) -> str:
 
 
 def _file_entry(path: Path, root: Path) -> Entry:
-    return Entry(path.relative_to(root).as_posix(), path, _stamp([path]))
+    return Entry(path.relative_to(root).as_posix(), path, _stamp([path], root))
 
 
 def _volume_files(folder: Path) -> list[Path]:
@@ -121,10 +131,19 @@ def _is_volume_file(name: str) -> bool:
     return not name.startswith(".") and PurePath(name.lower()).name.endswith(EXTENSIONS)
 
 
-def _stamp(paths: Iterable[Path]) -> Stamp:
-    states = []
-    for path in paths:
+def _identity(item: Slice) -> tuple[object, ...]:
+    """Return what the header of a slice says that another slice does not."""
+    return item.sop_uid, item.frame, item.position, item.orientation, item.pixel_spacing, item.size
+
+
+def _stamp(paths: Iterable[Path], root: Path, identities: Iterable[tuple[object, ...]] = ()) -> Stamp:
+    """Return the stamp of files; of an enhanced CT each frame names the same one."""
+    states: list[tuple[str, int, int]] = []
+    for path in sorted(set(paths)):
         with suppress(OSError):  # gone since it was found, or a link to nowhere: reading it will say so
-            states.append(path.stat())
-    newest = max((state.st_mtime_ns for state in states), default=0)
-    return Stamp(len(states), sum(state.st_size for state in states), newest)
+            state = path.stat()
+            states.append((path.relative_to(root).as_posix(), state.st_size, state.st_mtime_ns))
+    # ascii() takes names that are no Unicode, too
+    digest = hashlib.sha256(ascii((states, sorted(map(repr, identities)))).encode()).hexdigest()
+    newest = max((modified for _, _, modified in states), default=0)
+    return Stamp(len(states), sum(size for _, size, _ in states), newest, digest)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from meddenoise.batch.inventory import Entry, take_inventory
 from meddenoise.batch.manifest import Manifest, open_manifest
 from meddenoise.batch.outcome import Outcome
-from meddenoise.batch.saving import remove_leftovers
+from meddenoise.batch.saving import is_whole, remove_leftovers
 from meddenoise.catalogue import find_model
 from meddenoise.errors import InputError, OutputError
 from meddenoise.processing import Settings, with_choices_made
@@ -141,12 +141,14 @@ def _plan(entries: list[Entry], manifest: Manifest, folder: Path, retry_failed: 
     for entry in entries:
         record = manifest.records.get(entry.place)
         stands = (folder / entry.place).exists()
-        settled = record is not None and record.stamp == entry.stamp
+        settled = record is not None and record.stamp.is_still(entry.stamp)
         if entry.unfit and not settled:
             plan.outcomes[entry.place] = Outcome("skipped", entry.unfit)
             manifest.record(entry, plan.outcomes[entry.place])
-        elif record and settled and _stays(record.outcome, stands, retry_failed):
+        elif record and settled and _stays(record.outcome, folder / entry.place, retry_failed):
             plan.outcomes[entry.place] = record.outcome
+            if record.stamp != entry.stamp:  # an old one, which from now on tells of more changes
+                manifest.record(entry, record.outcome)
             if record.outcome.state == "done":
                 plan.before.add(entry.place)
         elif stands and entry.place not in manifest.claimed:
@@ -157,9 +159,11 @@ def _plan(entries: list[Entry], manifest: Manifest, folder: Path, retry_failed: 
     return plan
 
 
-def _stays(outcome: Outcome, stands: bool, retry_failed: bool) -> bool:
+def _stays(outcome: Outcome, target: Path, retry_failed: bool) -> bool:
     """Return whether an earlier outcome on unchanged input is left as it is."""
-    return {"done": stands, "failed": not retry_failed, "skipped": True}[outcome.state]
+    if outcome.state == "done":
+        return is_whole(target, outcome.report)
+    return outcome.state == "skipped" or not retry_failed
 
 
 def _summary(plan: _Plan, others: dict[str, int]) -> Summary:

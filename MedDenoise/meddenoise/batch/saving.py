@@ -8,7 +8,7 @@ import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meddenoise.batch.inventory import Entry
 from meddenoise.batch.outcome import Outcome, disk_full, says_disk_is_full
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 #: The folders in which results are written before they are moved into place.
 _SCRATCH_FOLDER = re.compile(r"\.meddenoise-[0-9a-f]{32}")
+
+#: Headers whose voxels lie in a file beside, as :func:`meddenoise.volume_files.write_volume` writes them.
+_VOXELS_BESIDE = {".mhd": ".zraw", ".nhdr": ".raw.gz"}
 
 
 def save_result(denoised: Denoised, entry: Entry, folder: Path, settings: Settings) -> Outcome:
@@ -31,6 +34,7 @@ def save_result(denoised: Denoised, entry: Entry, folder: Path, settings: Settin
     size = denoised.volume.array.nbytes
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_empty_slices(target)
         report = save(denoised, target, entry.settings(settings))
         force_to_disk(target)
     except Exception as error:
@@ -38,6 +42,14 @@ def save_result(denoised: Denoised, entry: Entry, folder: Path, settings: Settin
             raise disk_full(folder) from error
         raise
     return Outcome("done", report=report.to_dict())
+
+
+def _remove_empty_slices(target: Path) -> None:
+    """Remove what a damaged disk may have left of slices of a result; else the folder would not count as our own."""
+    if target.is_dir():
+        for path in target.glob("*.dcm"):
+            if path.is_file() and path.stat().st_size == 0:
+                path.unlink()
 
 
 def force_to_disk(target: Path) -> None:
@@ -58,6 +70,23 @@ def force_to_disk(target: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def is_whole(target: Path, report: dict[str, Any] | None) -> bool:
+    """Return whether a result stands at its place with all its files, none of them empty; their content is not read.
+
+    :param report: of the result: :meth:`meddenoise.processing.Report.to_dict`.
+    """
+    try:
+        if report is not None and report["series_uid"] is not None:
+            with os.scandir(target) as files:
+                there = sum(file.name.endswith(".dcm") and file.stat().st_size > 0 for file in files)
+            return there >= int(report["slices"])
+        beside = _VOXELS_BESIDE.get(target.suffix.lower())
+        files_of_image = [target] if beside is None else [target, target.with_suffix(beside)]
+        return all(path.stat().st_size > 0 for path in files_of_image)
+    except OSError:
+        return False
 
 
 def remove_leftovers(folder: Path, places: Iterable[str]) -> None:
