@@ -20,6 +20,8 @@ import numpy.typing as npt
 from meddenoise.errors import InputError, MissingPackageError, OutputError
 
 EXTENSIONS = (".nrrd", ".nhdr", ".nii.gz", ".nii", ".mha", ".mhd")
+#: Of the hidden folders in which results are written before they are moved into place.
+SCRATCH_PREFIX = ".meddenoise-"
 _NIFTI = (".nii.gz", ".nii")
 _LONGEST_HEADER_LINE = 65536
 #: NIfTI's field has 80 bytes, the last of which is 0.
@@ -209,7 +211,7 @@ def _move_into_place(folder: Path, path: Path, overwrite: bool) -> None:
 def scratch_folder_beside(path: Path) -> Iterator[Path]:
     """Give a hidden empty folder on the disk of ``path``, removed at the end with what is left in it."""
     # Not tempfile.mkdtemp: on Windows only its maker may read what was written there and moved away.
-    folder = path.parent / f".meddenoise-{uuid.uuid4().hex}"
+    folder = path.parent / f"{SCRATCH_PREFIX}{uuid.uuid4().hex}"
     try:
         folder.mkdir()
     except OSError as error:

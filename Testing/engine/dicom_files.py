@@ -24,7 +24,9 @@ RLE = "1.2.840.10008.1.2.5"
 ROWS, COLUMNS = 13, 17
 
 
-def ct_slice(k: int = 0, *, series_uid: str = "1.2.3.4", stored: np.ndarray | None = None, **changes: Any) -> Dataset:
+def ct_slice(
+    k: int = 0, *, series_uid: str | None = "1.2.3.4", stored: np.ndarray | None = None, **changes: Any
+) -> Dataset:
     """Return a CT slice 2.5 mm after the one before; ``changes`` by DICOM keyword, None takes an element out."""
     if stored is None:
         stored = np.random.default_rng(k).integers(0, 2500, (ROWS, COLUMNS)).astype(np.uint16)

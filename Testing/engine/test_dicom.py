@@ -30,6 +30,7 @@ from dicom_files import (
 from meddenoise.dicom import find_series, read_folder, read_series
 from meddenoise.dicom.acquisition import read_acquisition
 from meddenoise.dicom.pixels import in_smallest_exact_type
+from meddenoise.dicom.series import scan
 from meddenoise.errors import InputError, InputWarning
 from meddenoise.volume_files import read_volume
 
@@ -277,6 +278,43 @@ def test_a_damaged_file_is_reported_and_the_gap_it_leaves_is_noticed(tmp_path: P
         pytest.raises(InputError, match="misses slices"),
     ):
         read_folder(tmp_path)
+
+
+@pytest.mark.parametrize("left", [0, 700, "text"], ids=["empty", "cut inside the header", "no DICOM"])
+def test_a_slice_that_was_copied_in_part_is_told(tmp_path: Path, left: int | str):
+    write_series(tmp_path, 3, InstitutionAddress="x" * 600)
+    middle = next(path for path in tmp_path.iterdir() if z_of(path) == 42.5)  # without it, the grid is regular still
+    middle.write_bytes(b"<html>" * 99 if isinstance(left, str) else middle.read_bytes()[:left])
+    if left == 700:
+        rest = pydicom.dcmread(middle)
+        assert rest.Modality == "CT"
+        assert "SeriesInstanceUID" not in rest
+    (tmp_path / "._000.dcm").write_bytes(b"Mac")
+    (tmp_path / ".nomedia").touch()
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.warns(InputWarning, match=rf"1 DICOM file left out, because damaged; the first: {middle}\."):
+        contents = scan(tmp_path)
+    assert [len(series.slices) for series in contents.series] == [2]
+    assert contents.damaged == {tmp_path: [middle]}
+    assert contents.others == {"damaged DICOM file": 1, "non-DICOM file": 3}
+
+
+def test_slices_without_a_series_uid_are_one_series_by_folder(tmp_path: Path):
+    for name in "ab":
+        write_series(tmp_path / name, 3, series_uid=None)
+    with pytest.raises(InputError, match="2 CT series") as caught:
+        read_folder(tmp_path)
+    assert f"without UID in {tmp_path / 'b'} ('Abdomen', 3 slices)" in str(caught.value)
+    with pytest.raises(InputError, match="Several CT series"):
+        read_folder(tmp_path, "without UID")
+    assert read_folder(tmp_path / "a", "without UID").array.shape[0] == 3
+
+
+def test_what_a_killed_run_left_is_no_series(tmp_path: Path):
+    write_series(tmp_path / "a", 3)
+    write_series(tmp_path / ".meddenoise-0123", 2, series_uid="1.2.3.5")
+    (series,) = find_series(tmp_path)
+    assert len(series.slices) == 3
 
 
 def test_copies_of_slices_are_left_out(tmp_path: Path):

@@ -25,7 +25,8 @@ def list_series(
     contents = scan(folder)
     rows = [_row(series) for series in contents.series]
     if json:
-        as_json({"series": rows, "others": dict(sorted(contents.others.items()))})
+        damaged = [str(path) for paths in contents.damaged.values() for path in paths]
+        as_json({"series": rows, "others": dict(sorted(contents.others.items())), "damaged": damaged})
         return
     for row in rows:
         lines(False, *_words(row))

@@ -20,7 +20,7 @@ from meddenoise.dicom.sources import read_sources
 from meddenoise.dicom.storage import storage_for, to_stored
 from meddenoise.errors import InputError, OutputError
 from meddenoise.remarks import remark
-from meddenoise.volume_files import check_place, scratch_folder_beside
+from meddenoise.volume_files import SCRATCH_PREFIX, check_place, scratch_folder_beside
 
 __all__ = ["Compression", "check_derived_folder", "write_derived_series"]
 
@@ -159,7 +159,7 @@ def _not_written(folder: Path, error: OSError) -> OutputError:
 
 def _move_into_place(scratch: Path, folder: Path) -> None:
     """Rename what was written; an old folder is renamed first, and comes back when that fails."""
-    aside = folder.parent / f".meddenoise-{uuid.uuid4().hex}"
+    aside = folder.parent / f"{SCRATCH_PREFIX}{uuid.uuid4().hex}"
     try:
         # within the scratch folder's own parent, so that it is a rename; the scratch itself is removed by its maker
         if folder.exists():

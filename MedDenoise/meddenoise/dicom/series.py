@@ -15,12 +15,14 @@ from typing import Any
 from meddenoise.dicom.enhanced import GROUPS, frame_headers
 from meddenoise.errors import InputError, MissingPackageError, counted
 from meddenoise.remarks import remark, silenced
+from meddenoise.volume_files import SCRATCH_PREFIX
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 #: Enhanced CT and Legacy Converted Enhanced CT: many slices in one file.
 ENHANCED_CT_STORAGE = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 DICOMDIR_STORAGE = "1.2.840.10008.1.3.10"
 _DAMAGED = "damaged DICOM file"
+_WITHOUT_UID = "without UID"
 #: An error lists so many series, and so much of a description: it stays one line.
 _LISTED = 8
 _DESCRIPTION_LENGTH = 40
@@ -71,7 +73,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Series:
-    """The CT images of one SeriesInstanceUID, in the order of their file names."""
+    """The CT images of one SeriesInstanceUID, in the order of their file names; of a folder where they have none."""
 
     uid: str
     description: str
@@ -84,7 +86,8 @@ class Series:
         if len(words) > _DESCRIPTION_LENGTH:
             words = words[:_DESCRIPTION_LENGTH] + "…"
         description = f"'{words}', " if words else ""
-        return f"{self.uid} ({description}{counted(len(self.slices), 'slice')})"
+        place = f" in {self.slices[0].path.parent}" if self.uid == _WITHOUT_UID else ""
+        return f"{self.uid}{place} ({description}{counted(len(self.slices), 'slice')})"
 
 
 @dataclass
@@ -98,6 +101,14 @@ class FolderContents:
     def others(self) -> Counter[str]:
         """Return how many files there are of each other kind."""
         return Counter({kind: len(paths) for kind, paths in self.other_files.items()})
+
+    @property
+    def damaged(self) -> dict[Path, list[Path]]:
+        """Return the damaged files by their folders: a series there may miss slices."""
+        by_folder: dict[Path, list[Path]] = {}
+        for path in self.other_files.get(_DAMAGED, []):
+            by_folder.setdefault(path.parent, []).append(path)
+        return by_folder
 
 
 def find_series(folder: str | Path) -> list[Series]:
@@ -126,9 +137,11 @@ def choose_series(folder: str | Path, series_uid: str | None = None) -> Series:
         there = ", ".join(counted(count, kind) for kind, count in sorted(contents.others.items()))
         raise InputError(f"There is no CT series in {folder}: it holds {there or 'no files'}.")
     if series_uid is not None:
-        for series in contents.series:
-            if series.uid == series_uid:
-                return series
+        named = [series for series in contents.series if series.uid == series_uid]
+        if len(named) == 1:
+            return named[0]
+        if named:
+            raise InputError(f"Several CT series in {folder} are {series_uid}; give the folder of one: {listed}.")
         raise InputError(f"There is no CT series {series_uid} in {folder}; there is: {listed}.")
     if len(contents.series) > 1:
         raise InputError(
@@ -141,8 +154,9 @@ def choose_series(folder: str | Path, series_uid: str | None = None) -> Series:
 def scan(folder: str | Path) -> FolderContents:
     """Read the header of every file below a folder (or of a single file) and sort them into series and others.
 
-    A DICOM file whose header is damaged is reported as an :class:`~meddenoise.errors.InputWarning`: a slice may be
-    missing. So are folders that may not be read, and links to folders, which are not followed.
+    A DICOM file whose header is damaged, or that is empty, or is called ``.dcm`` and is none, is reported as an
+    :class:`~meddenoise.errors.InputWarning`: a slice may be missing. So are folders that may not be read, and links to
+    folders, which are not followed. What a killed run of this program left half-written is not looked at.
 
     :raises InputError: when the folder is not there.
     :raises MissingPackageError: without pydicom.
@@ -167,16 +181,17 @@ def series_of_files(paths: Iterable[Path]) -> Series:
 
 def _contents(paths: Iterable[Path]) -> FolderContents:
     contents = FolderContents()
-    found: dict[str, Series] = {}
+    found: dict[tuple[str, Path | None], Series] = {}
     for path in paths:
         header, kind = _read_header(path)
         if kind is not None:
             contents.other_files.setdefault(kind, []).append(path)
         else:
-            uid = str(header.get("SeriesInstanceUID") or "without UID")
-            if uid not in found:
-                found[uid] = Series(uid, _text(header, "SeriesDescription"), _text(header, "SeriesNumber"), [])
-            found[uid].slices.extend(_slices_of(header, path))
+            uid = str(header.get("SeriesInstanceUID") or _WITHOUT_UID)
+            key = (uid, path.parent if uid == _WITHOUT_UID else None)
+            if key not in found:
+                found[key] = Series(uid, _text(header, "SeriesDescription"), _text(header, "SeriesNumber"), [])
+            found[key].slices.extend(_slices_of(header, path))
     contents.series = list(found.values())
     if damaged := contents.other_files.get(_DAMAGED):
         remark(f"{counted(len(damaged), 'DICOM file')} left out, because damaged; the first: {damaged[0]}.")
@@ -240,7 +255,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
     closed: list[OSError] = []
     linked: list[Path] = []
     for parent, folders, names in os.walk(folder, onerror=closed.append):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not name.startswith(SCRATCH_PREFIX))
         linked += [Path(parent, name) for name in folders if Path(parent, name).is_symlink()]
         yield from (Path(parent, name) for name in sorted(names))
     if closed:
@@ -261,9 +276,17 @@ def _read_header(path: Path) -> tuple[Any, str | None]:
             kind = _kind_other_than_ct(header)
             return (header, None) if kind is None else (None, kind)
     except pydicom.errors.InvalidDicomError:
-        return None, "non-DICOM file"
+        return None, _DAMAGED if _should_be_dicom(path) else "non-DICOM file"
     except Exception:  # a damaged header fails in any way (struct, EOF, Unicode, ...), and must not stop the others
         return None, _DAMAGED
+
+
+def _should_be_dicom(path: Path) -> bool:
+    """Return whether a file that is no DICOM was meant to be: copied in part, or not at all.
+
+    Hidden files never were: other systems leave ``._001.dcm`` beside a ``001.dcm``.
+    """
+    return not path.name.startswith(".") and (path.suffix.lower() == ".dcm" or path.stat().st_size == 0)
 
 
 def _kind_other_than_ct(header: Any) -> str | None:
@@ -278,6 +301,8 @@ def _kind_other_than_ct(header: Any) -> str | None:
         return "CT screen capture or derived object"
     if "LOCALIZER" in (header.get("ImageType") or []):
         return "CT localizer"
+    if not any(header.get(name) for name in ("SeriesInstanceUID", "Rows", "Columns")):
+        return _DAMAGED  # cut off before it says what it belongs to
     return None
 
 
