@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -132,6 +133,34 @@ def test_exit_code_and_list_tell_what_failed(small_archive: Path, options: list[
     assert (again.exit_code, again.stdout, again.stderr) == (1, "", last + "\n")
     (small_archive / "a" / "broken.nrrd").unlink()
     assert run_here(small_archive, options).exit_code == 0
+
+
+def test_what_is_skipped_or_damaged_is_named(small_archive: Path, options: list[str]):
+    labels = np.zeros((4, 64, 64), np.uint8)
+    labels[:, 20:40, 20:40] = 1
+    write_volume(small_archive / "a" / "labels.nrrd", Volume(labels))
+    result = run_here(small_archive, options)
+    last = result.stderr.splitlines()[-1]
+    assert (result.exit_code, last.startswith("skipped: a/labels.nrrd: "), " is refused: " in last) == (0, True, True)
+    assert run_here(small_archive, [*options, "--quiet"]).stderr == ""
+
+    slices = sorted((small_archive / "b").glob("*.dcm"))
+    slices[0].write_bytes(slices[0].read_bytes()[:300])
+    for path in slices[4:]:
+        dataset = pydicom.dcmread(path)
+        dataset.SeriesInstanceUID = ""
+        dataset.save_as(path)
+    (small_archive / "empty.nrrd").write_bytes(b"")
+    for count in (1, 0):
+        result = run_here(small_archive, options)
+        assert (result.exit_code, "3 failed" in result.stdout) == (1, True)
+        failed = [line for line in result.stderr.splitlines() if line.startswith("failed: b/")]
+        assert [line.split(": ", 2)[2] for line in failed] == [
+            "Its files have no valid SeriesInstanceUID.",
+            "This DICOM file is damaged and was left out, so that its series may lack slices; get the file again.",
+        ]
+        assert failed[1].startswith(f"failed: b/{slices[0].name}: ")
+        assert result.stderr.count("failed: Its files have no valid SeriesInstanceUID.\n") == count
 
 
 def test_what_leaves_the_domain_is_warned_of(small_archive: Path, options: list[str]):

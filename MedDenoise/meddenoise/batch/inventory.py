@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: So much of a series' description goes into the name of its folder; Windows paths end at 260 characters.
 _DESCRIPTION_LENGTH = 40
 _HASH_LENGTH = 8
+#: Other files that are not counted: the first are listed; the second are volume files or of no interest (notes).
+_NOT_COUNTED = ("damaged DICOM file", "non-DICOM file")
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,14 @@ class Entry:
 
 @dataclass
 class Inventory:
-    """All inputs in the order of their places, and how many DICOM files of which other kind there are."""
+    """All inputs in the order of their places, and how many DICOM files of which other kind there are.
+
+    :param damaged: DICOM files whose series cannot be told; slices may be missing from the entries.
+    """
 
     entries: list[Entry] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
+    damaged: list[Path] = field(default_factory=list)
 
 
 def take_inventory(folder: Path) -> Inventory:
@@ -93,9 +99,10 @@ def take_inventory(folder: Path) -> Inventory:
     entries += [_file_entry(path, folder) for path in _volume_files(folder)]
     if not entries:
         raise InputError(f"There is no CT series and no volume file ({', '.join(EXTENSIONS)}) in {folder}.")
-    # What scan() counts as no DICOM is either among the volume files or of no interest: notes, spreadsheets.
-    others = Counter({kind: count for kind, count in contents.others.items() if kind != "non-DICOM file"})
-    return Inventory(sorted(entries, key=lambda entry: entry.place), others)
+    others = Counter({kind: count for kind, count in contents.others.items() if kind not in _NOT_COUNTED})
+    # An empty volume file fails as what it is.
+    damaged = [path for paths in contents.damaged.values() for path in paths if not _is_volume_file(path.name)]
+    return Inventory(sorted(entries, key=lambda entry: entry.place), others, damaged)
 
 
 def _series_entry(series: Series, root: Path) -> Entry:

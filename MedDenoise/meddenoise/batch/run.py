@@ -19,6 +19,7 @@ from meddenoise.weights import sha256_of
 
 #: Settings that say where and how fast, not what the result is.
 _NOT_OF_THE_RESULT = ("device", "threads", "overwrite", "output")
+_DAMAGED = "This DICOM file is damaged and was left out, so that its series may lack slices; get the file again."
 
 
 class Watcher(Protocol):
@@ -57,8 +58,9 @@ class Summary:
     """What became of a batch.
 
     :param done: series denoised in this run, ``done_before`` in earlier ones; ``slices`` in this run.
-    :param failed: reason by place, of earlier runs too; ``skipped`` likewise.
-    :param warned: warnings by place, of what was done in this run; the manifest keeps those of all.
+    :param failed: reason by place, of earlier runs too, and damaged DICOM files by their paths below the source;
+        ``skipped`` (no CT in HU) by place, of earlier runs too.
+    :param warned: warnings by place, of what was done in this run or has failed; the manifest keeps those of all.
     :param others: DICOM files that are no CT images, by kind.
     :param left: series that a run which was interrupted has not finished.
     """
@@ -109,7 +111,9 @@ def run_batch(
         plan = _plan(inventory.entries, manifest, folder, retry_failed)
         manifest.begin(entry.place for entry in plan.todo)
         remove_leftovers(folder, manifest.claimed)
-        watcher.begins(len(plan.todo))
+        watcher.begins(len(plan.todo) + len(plan.settled))
+        for entry in plan.settled:
+            watcher.ends(entry, plan.outcomes[entry.place])
 
         def finish(entry: Entry, outcome: Outcome) -> None:
             manifest.record(entry, outcome)
@@ -121,7 +125,8 @@ def run_batch(
                 execute(Work(plan.todo, folder, settings, finish, watcher.slices, stop))
         finally:
             remove_leftovers(folder, manifest.claimed)
-    return _summary(plan, dict(inventory.others))
+    damaged = {path.relative_to(source).as_posix(): _DAMAGED for path in inventory.damaged}
+    return _summary(plan, dict(inventory.others), damaged)
 
 
 @dataclass
@@ -129,11 +134,13 @@ class _Plan:
     """What is left to do, and the outcomes so far: of earlier runs, then of this one.
 
     :param before: places done in earlier runs.
+    :param settled: what failed in this run before any work on it.
     """
 
     todo: list[Entry] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     before: set[str] = field(default_factory=set)
+    settled: list[Entry] = field(default_factory=list)
 
 
 def _plan(entries: list[Entry], manifest: Manifest, folder: Path, retry_failed: bool) -> _Plan:
@@ -142,9 +149,11 @@ def _plan(entries: list[Entry], manifest: Manifest, folder: Path, retry_failed: 
         record = manifest.records.get(entry.place)
         stands = (folder / entry.place).exists()
         settled = record is not None and record.stamp.is_still(entry.stamp)
-        if entry.unfit and not settled:
-            plan.outcomes[entry.place] = Outcome("skipped", entry.unfit)
-            manifest.record(entry, plan.outcomes[entry.place])
+        if entry.unfit:
+            plan.outcomes[entry.place] = Outcome("failed", entry.unfit)
+            if record is None or not settled or record.outcome != plan.outcomes[entry.place]:
+                manifest.record(entry, plan.outcomes[entry.place])
+                plan.settled.append(entry)
         elif record and settled and _stays(record.outcome, folder / entry.place, retry_failed):
             plan.outcomes[entry.place] = record.outcome
             if record.stamp != entry.stamp:  # an old one, which from now on tells of more changes
@@ -154,6 +163,7 @@ def _plan(entries: list[Entry], manifest: Manifest, folder: Path, retry_failed: 
         elif stands and entry.place not in manifest.claimed:
             reason = f"{folder / entry.place} exists already and is not this batch's; move it away."
             plan.outcomes[entry.place] = Outcome("failed", reason)
+            plan.settled.append(entry)
         else:
             plan.todo.append(entry)
     return plan
@@ -166,7 +176,7 @@ def _stays(outcome: Outcome, target: Path, retry_failed: bool) -> bool:
     return outcome.state == "skipped" or not retry_failed
 
 
-def _summary(plan: _Plan, others: dict[str, int]) -> Summary:
+def _summary(plan: _Plan, others: dict[str, int], damaged: dict[str, str]) -> Summary:
     def reasons(state: str) -> dict[str, str]:
         return {place: outcome.reason for place, outcome in sorted(plan.outcomes.items()) if outcome.state == state}
 
@@ -176,7 +186,7 @@ def _summary(plan: _Plan, others: dict[str, int]) -> Summary:
         done=len(done),
         done_before=len(plan.before),
         slices=sum(outcome.report["slices"] for outcome in done if outcome.report),
-        failed=reasons("failed"),
+        failed=reasons("failed") | damaged,
         skipped=reasons("skipped"),
         warned={place: outcome.warnings for place, outcome in now.items() if outcome.warnings},
         others=others,

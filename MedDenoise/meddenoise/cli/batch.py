@@ -83,7 +83,8 @@ def batch(
 
     A DICOM series becomes a derived DICOM series in a folder of its own; a volume file stays of its kind. What was
     done, has failed or was skipped is kept in OUTPUT/meddenoise-batch.jsonl: the same command again, after whatever
-    interrupted it, does only what is missing. Exit code 1 says that some have failed.
+    interrupted it, does only what is missing. Exit code 1 says that some have failed, or that DICOM files are damaged;
+    what is no CT in HU (label maps) is skipped, which is no failure.
     """
     if workers is not None and scheduler is not None:
         raise typer.BadParameter(
@@ -119,6 +120,8 @@ def batch(
         lines(quiet, _result(summary, output, time.monotonic() - started), DISCLAIMER)
         for place, sentence in ((place, said) for place, all_said in summary.warned.items() for said in all_said):
             typer.echo(f"warning: {place}: {sentence}", err=True)
+        for place, reason in summary.skipped.items():
+            note(quiet, f"skipped: {place}: {reason}")
         for place, reason in summary.failed.items():
             typer.echo(f"failed: {place}: {reason}", err=True)
     if summary.left:
