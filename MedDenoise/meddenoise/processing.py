@@ -416,19 +416,24 @@ def _attributes(report: Report, settings: Settings) -> dict[str, str]:
         "source": Path(report.source).resolve().name,
         **_other_settings(report, settings),
     }
+    if settings.mask is not None:
+        facts["mask"] = f"{settings.mask.name} (SHA-256 {_mask_digest(settings)[:12]})"
+        if settings.outside:
+            facts["mask"] += ", outside"
     return {f"MedDenoise.{name}": value for name, value in facts.items()}
 
 
 def _other_settings(report: Report, settings: Settings) -> dict[str, str]:
-    """Return what changes voxels beside model and strength, where it is not as usual."""
+    """Return what changes voxels beside model, strength and mask, where it is not as usual."""
     facts: dict[str, str] = {} if settings.quality == "standard" else {"quality": settings.quality}
     if report.precision != "float32":
         facts["precision"] = report.precision
-    if settings.mask is not None:
-        facts["mask"] = f"{settings.mask.name} (SHA-256 {sha256_of(settings.mask.expanduser())[:12]})"
-        if settings.outside:
-            facts["mask"] += ", outside"
     return facts
+
+
+def _mask_digest(settings: Settings) -> str:
+    assert settings.mask is not None
+    return sha256_of(settings.mask.expanduser())
 
 
 def _derivation(denoised: Denoised, settings: Settings) -> Derivation:
@@ -441,4 +446,6 @@ def _derivation(denoised: Denoised, settings: Settings) -> Derivation:
         strength=denoised.report.strength,
         settings=_other_settings(denoised.report, settings),
         context=denoised.context,
+        mask=None if settings.mask is None else _mask_digest(settings),
+        outside=settings.outside,
     )

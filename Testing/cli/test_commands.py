@@ -157,6 +157,18 @@ def test_a_mask(ct: Path, tmp_path: Path, model: list[str], outside: list[str]):
     assert image.GetMetaData("MedDenoise.mask").startswith("mask.nii.gz (SHA-256 ")
 
 
+def test_the_name_of_a_mask_is_not_in_dicom(archive: Path, tmp_path: Path, model: list[str]):
+    mask = Volume(np.pad(np.ones((3, 20, 20), np.uint8), ((0, 0), (10, 10), (6, 7))), spacing=(0.7, 0.8, 2.5))
+    headers = []
+    for name in ("Doe_Jane", "renamed"):
+        write_volume(tmp_path / f"{name}.nrrd", mask)
+        succeed("denoise", archive / "a", tmp_path / name, *model, "--mask", tmp_path / f"{name}.nrrd")
+        assert b"Doe_Jane" not in b"".join(path.read_bytes() for path in (tmp_path / name).iterdir())
+        headers.append(pydicom.dcmread(min((tmp_path / name).iterdir())))
+    assert ", inside a mask; its weights: SHA-256 " in headers[0].DerivationDescription
+    assert headers[0].SOPInstanceUID == headers[1].SOPInstanceUID
+
+
 def test_a_mask_on_another_grid_is_refused(ct: Path, tmp_path: Path, model: list[str]):
     write_volume(tmp_path / "mask.nrrd", Volume(np.ones((3, 40, 33), np.uint8)))
     result = run("denoise", ct, tmp_path / "out.nrrd", *model, "--quiet", "--mask", tmp_path / "mask.nrrd")

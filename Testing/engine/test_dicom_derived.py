@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import struct
 import subprocess
 import sys
+import uuid
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -103,7 +106,12 @@ def test_header_of_a_derived_series(tmp_path: Path):
             assert after[kept] == before[kept], kept
         assert after.ImageType == ["DERIVED", "SECONDARY", "AXIAL"]
         assert (after.SeriesNumber, after.SeriesDescription) == (1003, "Abdomen DENOISED fast 70%")
-        for words in ("MedDenoise", "'Fast' (fast, SHA-256 ab12ab12ab12)", "strength 70%", "quality best", "averaged"):
+        for words in (
+            "MedDenoise",
+            "'Fast' (fast), strength 70%, quality best",
+            "weights: SHA-256 " + "ab12" * 16,
+            "averaged",
+        ):
             assert words in after.DerivationDescription
         code = after.DerivationCodeSequence[0]
         assert (code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning) == ("113087", "DCM", "Smoothing")
@@ -139,6 +147,42 @@ def test_uids_follow_from_source_and_derivation_alone(tmp_path: Path):
     ]
     assert len({derivation.uid("1.2.3") for derivation in [DERIVATION, *others]}) == 5
     assert all(pydicom.uid.UID(derivation.uid("1.2.3")).is_valid for derivation in others)
+
+
+def test_uids_are_those_of_earlier_versions(tmp_path: Path):
+    """Whoever denoises again in the same way must get the same series: as computed here."""
+    (path,) = derive(write_series(tmp_path / "in", 1, SOPInstanceUID="1.2.5"), tmp_path / "out")
+    for name, uid in (("SOPInstanceUID", "1.2.5"), ("SeriesInstanceUID", "1.2.3.4")):
+        key = json.dumps([uid, "ab12" * 16, "fast", "0.7", [["quality", "best"]]]) + DERIVATION.version
+        expected = uuid.uuid5(uuid.UUID("6f3c1c6e-7f1d-5d0a-9b57-3c1f0a5e8d42"), key).int
+        assert header(path)[name].value == f"2.25.{expected}"
+
+
+def test_a_series_without_a_uid_gets_one_for_all_its_slices(tmp_path: Path):
+    import SimpleITK
+
+    source = write_series(tmp_path / "in", 3, series_uid=None, StudyInstanceUID="1.2.3")
+    files = derive(source, tmp_path / "out", noisier)
+    (uid,) = {header(path).SeriesInstanceUID for path in files}
+    assert uid not in {header(path).SOPInstanceUID for path in files}
+    assert SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(tmp_path / "out")) == (uid,)
+    assert {header(path).SeriesInstanceUID for path in derive(source, tmp_path / "again")} == {uid}
+    assert not any("SeriesInstanceUID" in error for path in files for error in errors_of(path))
+    other = write_series(tmp_path / "other", 3, series_uid=None, StudyInstanceUID="1.2.3")
+    assert header(derive(other, tmp_path / "more")[0]).SeriesInstanceUID != uid
+
+
+def test_a_mask_makes_another_series_and_its_file_name_is_told_nowhere(tmp_path: Path):
+    digests = {None: False, "01" * 32: False, "23" * 32: False, "01" * 31 + "45": True}
+    uids = set()
+    for mask, outside in digests.items():
+        derivation = dataclasses.replace(DERIVATION, mask=mask, outside=outside)
+        uids.add(derivation.uid("1.2.3"))
+        words = "" if mask is None else ", outside a mask" if outside else ", inside a mask"
+        assert str(derivation).startswith(str(DERIVATION).replace("; its", f"{words}; its"))
+    assert len(uids) == 4
+    inside = dataclasses.replace(DERIVATION, mask="01" * 32)
+    assert inside.uid("1.2.3") != dataclasses.replace(inside, outside=True).uid("1.2.3")
 
 
 def test_neighbours_that_the_model_saw_are_sources_too(tmp_path: Path):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -76,9 +76,11 @@ class Derivation:
     :param title: of the model, for people.
     :param sha256: of its weights.
     :param strength: 0 to 1.
-    :param settings: whatever else changes pixels, by name: quality, the SHA-256 of a mask ...
+    :param settings: whatever else changes pixels, by name, and may be read by anybody: quality, precision.
     :param context: how many neighbouring slices the model looks at for each (1: the slice alone).
     :param version: of MedDenoise.
+    :param mask: SHA-256 of the mask's file, whose name may be a patient's; None without a mask.
+    :param outside: of the mask was denoised.
     """
 
     model: str
@@ -88,32 +90,41 @@ class Derivation:
     settings: Mapping[str, str] = field(default_factory=dict)
     context: int = 1
     version: str = __version__
+    mask: str | None = None
+    outside: bool = False
 
     def uid(self, source_uid: str) -> str:
         """Return the UID of what is derived from ``source_uid`` in this way: ``2.25.`` and a name-based UUID."""
-        key = json.dumps(
-            [source_uid, self.sha256, self.model, repr(float(self.strength)), sorted(self.settings.items())]
-        )
+        settings = dict(self.settings)
+        if self.mask is not None:
+            settings["mask"] = f"{self._side} {self.mask}"
+        key = json.dumps([source_uid, self.sha256, self.model, repr(float(self.strength)), sorted(settings.items())])
         return f"2.25.{uuid.uuid5(_NAMESPACE, key + self.version).int}"
 
     def __str__(self) -> str:
         """Return the derivation in words, for DerivationDescription; ASCII, which every character set holds."""
         settings = "".join(f", {name} {value}" for name, value in sorted(self.settings.items()))
+        mask = "" if self.mask is None else f", {self._side} a mask"
         return _ascii(
-            f"Denoised by MedDenoise {self.version}, image-domain convolutional network '{self.title}' ({self.model}, "
-            f"SHA-256 {self.sha256[:12]}), strength {100 * self.strength:g}%{settings}"
+            f"Denoised by MedDenoise {self.version}, image-domain convolutional network '{self.title}' ({self.model}), "
+            f"strength {100 * self.strength:g}%{settings}{mask}; its weights: SHA-256 {self.sha256}"
         )
+
+    @property
+    def _side(self) -> str:
+        return "outside" if self.outside else "inside"
 
 
 def make_derived(dataset: Any, sources: Sequence[tuple[str, str]], derivation: Derivation, created: datetime) -> None:
     """Turn the header of a source slice into that of the slice derived from it, in place; pixels are not looked at.
 
-    What they tell (:func:`remember_loss`) must be in it already.
+    What they tell (:func:`remember_loss`) must be in it already, and so must the UID of its series
+    (:func:`uid_of_nameless`).
 
     :param sources: SOP class and instance UIDs of every slice that was looked at.
     :param created: with a time zone.
     """
-    series_uid = str(dataset.get("SeriesInstanceUID") or dataset.SOPInstanceUID)
+    series_uid = str(dataset.SeriesInstanceUID)
     _remove_stale(dataset)
     _fill_empty(dataset, series_uid)
     created = _in_zone_of(dataset, created)
@@ -126,6 +137,12 @@ def make_derived(dataset: Any, sources: Sequence[tuple[str, str]], derivation: D
     for kind in ("InstanceCreation", "Series", "Content"):
         setattr(dataset, f"{kind}Date", created.strftime("%Y%m%d"))
         setattr(dataset, f"{kind}Time", created.strftime("%H%M%S"))
+
+
+def uid_of_nameless(study_uid: str, sop_uids: Iterable[str]) -> str:
+    """Return a SeriesInstanceUID for a series whose slices have none: of its study and its slices, in any order."""
+    key = json.dumps(["SeriesInstanceUID", study_uid, sorted(sop_uids)])
+    return f"2.25.{uuid.uuid5(_NAMESPACE, key).int}"
 
 
 def remember_loss(dataset: Any) -> bool:

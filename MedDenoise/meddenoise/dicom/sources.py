@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meddenoise.dicom.headers import remember_loss
+from meddenoise.dicom.headers import remember_loss, uid_of_nameless
 from meddenoise.dicom.likeness import Likeness, likeness_of
 from meddenoise.dicom.pixels import check_is_grey, read_with_pixels, rescale_of, stored_values
 from meddenoise.dicom.series import CT_IMAGE_STORAGE, Slice
@@ -24,7 +24,6 @@ class Common:
     storage: Storage
     sop_class: str
     has_text_burnt_in: bool
-    has_series_uid: bool
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,8 @@ class Source:
 def read_sources(slices: list[Slice]) -> list[Source]:
     """Read the sources without their pixels, which seldom are needed; that they are there is seen all the same.
 
+    :param slices: of one series; where they do not name it, they get one UID for it.
+
     :raises InputError: when one is damaged, gone, or no grey-scale image.
     """
     sources: list[Source] = []
@@ -53,10 +54,13 @@ def read_sources(slices: list[Slice]) -> list[Source]:
         common = sources[-1].common if is_alike else _common_of(dataset, item.path)
         if common.size is not None and len(dataset.PixelData) < common.size:
             stored_values(dataset, item.path)  # says in which way it is damaged
-        # the ratio of a loss is each slice's own, and where there is no UID of the series it takes the slice's
-        before = None if remember_loss(dataset) or not common.has_series_uid else likeness
+        before = None if remember_loss(dataset) else likeness  # the ratio of a loss is each slice's own
         del dataset.PixelData
         sources.append(Source(item, dataset, common))
+    if not all(source.dataset.get("SeriesInstanceUID") for source in sources):
+        uid = uid_of_nameless(str(sources[0].dataset.get("StudyInstanceUID") or ""), [str(s.sop_uid) for s in slices])
+        for source in sources:
+            source.dataset.SeriesInstanceUID = uid
     return sources
 
 
@@ -69,5 +73,4 @@ def _common_of(dataset: Any, path: Path) -> Common:
         storage=Storage(slope, intercept, int(dataset.BitsStored), bool(dataset.PixelRepresentation)),
         sop_class=str(dataset.get("SOPClassUID") or CT_IMAGE_STORAGE),
         has_text_burnt_in=dataset.get("BurnedInAnnotation") == "YES",
-        has_series_uid=bool(dataset.get("SeriesInstanceUID")),
     )
