@@ -73,6 +73,10 @@ class OutputError(MedDenoiseError):
     code = "bad_output"
 
 
+class HURangeError(OutputError):
+    """The result spans more HU than the output can hold."""
+
+
 class DiskFullError(OutputError):
     """Nothing more can be written: the disk is full, a quota is used up, or it may only be read."""
 

@@ -25,7 +25,7 @@ from meddenoise.arrays import Array
 from meddenoise.catalogue import DEFAULT_MODEL, default_model, find_model
 from meddenoise.dicom.acquisition import Acquisition, read_acquisition
 from meddenoise.domain import Facts, Finding, findings_of, noise_or_none
-from meddenoise.errors import InputError, NotCTError, OutputError
+from meddenoise.errors import HURangeError, InputError, NotCTError, OutputError
 from meddenoise.noise_texture import noise_mean_frequency
 from meddenoise.remarks import collected_remarks, remark
 from meddenoise.volume_files import Volume, check_input, check_output, read_volume, write_volume
@@ -283,9 +283,11 @@ def denoise(
     return Denoised(loaded.source, replace(before, array=array), sd, report, denoiser.card.title, context)
 
 
-def check_target(source: Source, target: str | Path, settings: Settings) -> Path:
+def check_target(source: Source, target: str | Path, settings: Settings, *, searched: str | Path | None = None) -> Path:
     """Check, before any work, that a result of this source could be written there; nothing is left there.
 
+    :param searched: the folder in which a series was looked for, where it may hold one that is derived no more than
+        the folder of its slices.
     :raises OutputError: when not: it exists, is the source itself, is of no known kind, its folder is missing ...
     """
     if output_kind(source, target, settings) == "dicom":
@@ -296,9 +298,25 @@ def check_target(source: Source, target: str | Path, settings: Settings) -> Path
                 f"{name_of(source)} is not DICOM, so no DICOM series can be derived from it; "
                 "give an output file ending in .nrrd, .nii.gz or .mha."
             )
+        if searched is not None and _lies_in(target, searched):
+            raise OutputError(
+                f"{target} lies in the input {searched}, which would hold two series afterwards; choose a folder apart "
+                "from the input."
+            )
         return check_derived_folder(target, source, overwrite=settings.overwrite)
+    if not isinstance(source, Path) and Path(target).suffix.lower() == ".dcm":
+        raise OutputError(
+            f"{target} is the name of one DICOM file, but a series becomes a folder of them; give a name without an "
+            "ending."
+        )
     inputs = [path for path in (source, settings.mask) if isinstance(path, Path)]
     return check_output(target, overwrite=settings.overwrite, inputs=inputs)
+
+
+def _lies_in(target: str | Path, folder: str | Path) -> bool:
+    """Return whether a target lies below a folder; the folder itself is left to :func:`check_derived_folder`."""
+    below, above = Path(target).expanduser().resolve(), Path(folder).expanduser().resolve()
+    return above.is_dir() and below != above and below.is_relative_to(above)
 
 
 def check_spread_target(target: str | Path, result: str | Path, source: Path, settings: Settings) -> Path:
@@ -340,14 +358,17 @@ def save(denoised: Denoised, target: str | Path, settings: Settings) -> Report:
         if output_kind(source, target, settings) == "dicom" and not isinstance(source, Path):
             from meddenoise.dicom import write_derived_series
 
-            write_derived_series(
-                target,
-                source,
-                denoised.volume.array,
-                _derivation(denoised, settings),
-                compression=settings.compression,
-                overwrite=settings.overwrite,
-            )
+            try:
+                write_derived_series(
+                    target,
+                    source,
+                    denoised.volume.array,
+                    _derivation(denoised, settings),
+                    compression=settings.compression,
+                    overwrite=settings.overwrite,
+                )
+            except HURangeError as error:
+                raise _doubted(error, report) from error
         else:
             write_volume(
                 target,
@@ -360,6 +381,14 @@ def save(denoised: Denoised, target: str | Path, settings: Settings) -> Report:
     after = None if report.noise_before is None else noise_or_none(denoised.volume.array)
     seconds = {**report.seconds, "save": time.monotonic() - started}
     return replace(report, target=str(target), noise_after=after, warnings=(*report.warnings, *said), seconds=seconds)
+
+
+def _doubted(error: HURangeError, report: Report) -> OutputError:
+    """Return an error that says of values which DICOM cannot hold what was found wrong with them, where it was."""
+    for finding in report.findings:
+        if finding.code == "hu_scale":
+            return OutputError(f"The result cannot be written as DICOM. {finding.sentence} Correct the input first.")
+    return error
 
 
 def save_spread(denoised: Denoised, target: str | Path, settings: Settings) -> None:

@@ -124,6 +124,49 @@ def test_dicom_in_and_out(archive: Path, tmp_path: Path, model: list[str], tiny_
     np.testing.assert_array_equal(read_volume(tmp_path / "zero").array, before.array)
 
 
+def test_a_slice_that_was_copied_in_part_is_told(archive: Path, tmp_path: Path, model: list[str]):
+    empty, cut = archive / "a" / "1.dcm", archive / "a" / "9.dcm"
+    cut.write_bytes(empty.read_bytes()[:500])  # inside the header
+    empty.write_bytes(b"")
+    result = succeed("denoise", archive / "a", tmp_path / "out", *model, "--json")
+    (warning,) = json.loads(result.stdout)["warnings"]
+    assert warning == f"2 DICOM files left out, because damaged; the first: {empty}."
+    assert result.stderr.count("left out") == 1
+    assert f"warning: {warning}" in result.stderr
+    listed = run("list", archive / "a", "--json")
+    assert json.loads(listed.stdout)["damaged"] == [str(empty), str(cut)]
+    assert f"warning: {warning}" in listed.stderr
+    assert "beside them 2 damaged DICOM files." in succeed("list", archive / "a").stdout
+    assert_refused(run("denoise", archive, tmp_path / "more", *model, "--quiet"), "left out")
+
+
+def test_a_wrong_sign_is_told_before_the_run_and_instead_of_other_advice(tmp_path: Path, model: list[str]):
+    hu = np.random.default_rng(0).normal(-100, 300, (3, 40, 33)).round().astype("int16")
+    write_series(tmp_path / "in", "1", hu)
+    for path in (tmp_path / "in").iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.PixelRepresentation, dataset.BitsStored, dataset.HighBit = 0, 16, 15
+        dataset.PixelData = hu[int(path.stem)].astype("<i2").tobytes()
+        dataset.save_as(path)
+    result = run("denoise", tmp_path / "in", tmp_path / "out", *model)
+    said = result.stderr.splitlines()
+    assert result.exit_code == 1
+    (warning,) = [k for k, line in enumerate(said) if line.startswith("warning: ") and "wrong sign or rescale?" in line]
+    assert warning < next(k for k, line in enumerate(said) if "Denoising" in line)
+    assert "wrong sign or rescale?" in said[-1]
+    assert "NRRD" not in result.stderr
+
+
+def test_a_series_goes_into_a_folder_apart_from_the_input(archive: Path, tmp_path: Path, model: list[str]):
+    within = run("denoise", archive / "a", archive / "a" / "out", *model, "--quiet")
+    assert_refused(within, "choose a folder apart from the input")
+    named = run("denoise", archive, archive / "out", *model, "--quiet", "--series", "1.2.3.1")
+    assert_refused(named, "choose a folder apart from the input")
+    assert_refused(run("denoise", archive / "a", tmp_path / "out.dcm", *model, "--quiet"), "a name without an ending")
+    succeed("denoise", archive / "a", archive / "a" / "out.nrrd", *model)
+    succeed("denoise", archive / "a", archive / "out", *model)
+
+
 def test_a_series_with_a_gap_goes_to_dicom_but_not_to_a_file(archive: Path, tmp_path: Path, model: list[str]):
     assert_refused(run("denoise", archive / "b", tmp_path / "out.nrrd", *model, "--quiet"), "misses slices")
     result = succeed("denoise", archive / "b", tmp_path / "out", *model, "--quiet")

@@ -12,7 +12,7 @@ import typer
 from meddenoise.catalogue import DEFAULT_MODEL
 from meddenoise.cli import options
 from meddenoise.cli.progress import progress_bar
-from meddenoise.cli.reporting import DISCLAIMER, SHA256_PREFIX, as_json, in_hu, lines, note, warn
+from meddenoise.cli.reporting import DISCLAIMER, SHA256_PREFIX, as_json, in_hu, lines, note, warn_of
 from meddenoise.errors import counted
 
 if TYPE_CHECKING:
@@ -100,7 +100,6 @@ def denoise(
     )
     quiet_or_json = quiet or json
     report = _run(input, output, series, uncertainty, settings, dry_run=dry_run, quiet=quiet_or_json)
-    warn(report)
     if json:
         as_json(report.to_dict())
     elif dry_run:
@@ -119,8 +118,9 @@ def _run(
     dry_run: bool,
     quiet: bool,
 ) -> Report:
-    """Check what is cheap before what is expensive; then read, denoise and write."""
+    """Check what is cheap before what is expensive; then read, denoise and write; warn at once."""
     from meddenoise import processing
+    from meddenoise.remarks import collected_remarks
     from meddenoise.volume_files import check_input
 
     if check_input(input) == "image":  # a DICOM folder is scanned first: what OUTPUT may be depends on the series
@@ -130,12 +130,19 @@ def _run(
     if uncertainty is not None:
         processing.check_spread_target(uncertainty, output, input, settings)
     denoiser = processing.make_denoiser(settings)
-    source = processing.find_source(input, series)
-    processing.check_target(source, output, settings)
+    with collected_remarks() as said:
+        try:
+            source = processing.find_source(input, series)
+        finally:
+            warn_of(*said)
+    processing.check_target(source, output, settings, searched=input)
     if processing.output_kind(source, output, settings) == "dicom":
         settings = replace(settings, output="dicom")
     note(quiet, f"Reading {input}")
     loaded = processing.load(source, settings)
+    warn_of(*loaded.warnings, *(finding.sentence for finding in loaded.findings))
+    loaded.warnings = (*said, *loaded.warnings)
+    warned = len(loaded.warnings)
     if dry_run:
         return processing.describe(loaded, denoiser, settings)
     with progress_bar(quiet, f"Denoising {counted(len(loaded.volume.array), 'slice')}") as progress:
@@ -144,7 +151,9 @@ def _run(
     note(quiet, f"Writing {output}")
     if uncertainty is not None:
         processing.save_spread(denoised, uncertainty, settings)
-    return processing.save(denoised, output, settings)
+    report = processing.save(denoised, output, settings)
+    warn_of(*report.warnings[warned:])
+    return report
 
 
 def _plan(report: Report, output: str) -> list[str]:

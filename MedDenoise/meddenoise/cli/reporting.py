@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
-
-if TYPE_CHECKING:
-    from meddenoise.processing import Report
 
 DISCLAIMER = "Research use only, not for diagnosis."
 SHA256_PREFIX = 12
@@ -31,11 +28,6 @@ def lines(quiet: bool, *texts: str) -> None:
 def as_json(values: Any) -> None:
     """Print a result as JSON; what is not finite, which JSON does not know, as null."""
     typer.echo(json.dumps(_finite(values), ensure_ascii=False, indent=2))
-
-
-def warn(report: Report) -> None:
-    """Print a report's warnings and findings, one line each."""
-    warn_of(*report.warnings, *(finding.sentence for finding in report.findings))
 
 
 def warn_of(*sentences: str) -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from meddenoise.arrays import Array, rounded_to
 from meddenoise.dicom.pixels import hu_of
-from meddenoise.errors import OutputError
+from meddenoise.errors import HURangeError
 
 #: What the CT Image IOD allows.
 BITS_ALLOCATED = 16
@@ -87,11 +87,11 @@ class Storage:
     def intercept_text(self, slope: str, intercept: str) -> str:
         """Return RescaleIntercept for values that are shifted, exactly.
 
-        :raises OutputError: when it has more digits than DICOM takes.
+        :raises HURangeError: when it has more digits than DICOM takes.
         """
         text = str(Decimal(intercept.strip()) + Decimal(slope.strip()) * self.shift)
         if len(text) > _DS_LENGTH:
-            raise OutputError("The result spans more HU than a DICOM CT can hold without loss; write it as NRRD.")
+            raise HURangeError("The result spans more HU than a DICOM CT can hold without loss; write it as NRRD.")
         return text
 
 
@@ -102,7 +102,7 @@ def storage_for(sources: Sequence[Storage], hu: Array) -> list[Storage]:
 
     :param sources: how each slice is stored in the source.
     :param hu: (k, j, i), HU, the result.
-    :raises OutputError: when no type of DICOM CT holds it.
+    :raises HURangeError: when no type of DICOM CT holds it.
     """
     ranges = [
         (int(source.steps(plane.min())), int(source.steps(plane.max())))
@@ -121,7 +121,7 @@ def storage_for(sources: Sequence[Storage], hu: Array) -> list[Storage]:
     for candidate in candidates:
         if all(storage.holds(*span) for storage, span in zip(candidate, ranges, strict=True)):
             return candidate
-    raise OutputError("The result spans more HU than a DICOM CT can hold without loss; write it as NRRD.")
+    raise HURangeError("The result spans more HU than a DICOM CT can hold without loss; write it as NRRD.")
 
 
 def to_stored(hu: Array, source: Callable[[], Array], storage: Storage) -> Array:
