@@ -179,6 +179,26 @@ def test_what_leaves_the_domain_is_warned_of(small_archive: Path, options: list[
     assert ", 1 of them with warnings, 6 done before." in result.stdout
 
 
+@pytest.mark.parametrize("where", [[], ["--workers", "1"]])
+def test_what_was_remarked_on_an_input_is_kept_when_it_fails(tmp_path: Path, options: list[str], where: list[str]):
+    if where:
+        pytest.importorskip("distributed")
+    noise = np.random.default_rng(0).normal(0, 25, (4, 64, 64))
+    unsigned = Volume((np.where(np.arange(64) < 8, 400, 1440) + noise).round().astype(np.uint16))
+    (tmp_path / "archive" / "a").mkdir(parents=True)
+    write_volume(tmp_path / "archive" / "a" / "unsigned.nrrd", unsigned)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").write_text("in the way")
+    result = run_here(tmp_path / "archive", [*options, *where])
+    assert result.exit_code == 1
+    warning, failure = result.stderr.splitlines()[-2:]
+    assert warning.startswith("warning: a/unsigned.nrrd: None of its values is below 0")
+    assert failure.startswith("failed: a/unsigned.nrrd: ")
+    assert "with warnings" not in result.stdout
+    again = json.loads(run_here(tmp_path / "archive", [*options, "--json"]).stdout)  # from the manifest
+    assert f"warning: a/unsigned.nrrd: {again['warned']['a/unsigned.nrrd'][0]}" == warning
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no file names but Unicode ones")
 def test_file_names_of_another_age_and_links_to_nowhere_stop_nothing(small_archive: Path, options: list[str]):
     strange = os.fsdecode(os.fsencode(small_archive / "a") + b"/M\xfcller.nrrd")

@@ -5,22 +5,27 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from meddenoise.batch.inventory import Entry, Stamp
 from meddenoise.batch.manifest import MANIFEST_FILE, Record, open_manifest
-from meddenoise.batch.outcome import Outcome, outcome_of, says_disk_is_full
+from meddenoise.batch.outcome import Outcome, outcome_of, remembering, says_disk_is_full
 from meddenoise.errors import DiskFullError, InputError, NotCTError, OutputError
+from meddenoise.processing import Settings, load
+from meddenoise.volume_files import Volume, write_volume
 
 SETTINGS = {"model": "fast", "strength": 1.0}
 STAMP = Stamp(1, 100, 123)
 DONE = Outcome("done", report={"slices": 4})
-FAILED = Outcome("failed", "It is damaged.", "Traceback ...")
+FAILED = Outcome("failed", "It is damaged.", "Traceback ...", remarks=("None of its values is below 0.",))
 
 
 def an_entry(place: str) -> Entry:
@@ -145,6 +150,17 @@ def test_which_errors_say_that_the_disk_is_full(tmp_path: Path):
 )
 def test_errors_become_outcomes(error: Exception, outcome: Outcome):
     assert outcome_of(error) == outcome
+
+
+def test_an_error_remembers_what_was_remarked_on_its_input_on_its_way_from_a_worker(tmp_path: Path):
+    write_volume(tmp_path / "x.nrrd", Volume(np.random.default_rng(0).normal(1400, 25, (2, 32, 32)).astype(np.int16)))
+    loaded = load(tmp_path / "x.nrrd", Settings("fast"))
+    assert len(loaded.findings) > 0
+    for error in (OSError(errno.EIO, "Input/output error", "/x"), OutputError("Cannot be written.")):
+        with pytest.raises(type(error)) as caught, remembering(replace(loaded, warnings=("First.",))):
+            raise error
+        outcome = outcome_of(pickle.loads(pickle.dumps(caught.value)))
+        assert outcome.warnings == ["First.", *(finding.sentence for finding in loaded.findings)]
 
 
 def test_what_nobody_expected_keeps_its_traceback():

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from meddenoise import __version__
 from meddenoise.batch.inventory import Entry
-from meddenoise.batch.outcome import Outcome, outcome_of
+from meddenoise.batch.outcome import Outcome, outcome_of, remembering
 from meddenoise.batch.run import Work
 from meddenoise.batch.saving import save_result
 from meddenoise.catalogue import find_model
@@ -265,7 +265,8 @@ def _denoise_and_save(entry: Entry, order: _Order) -> Outcome:
         denoiser = _denoiser(order)
         if denoiser.sha256 != order.sha256:
             raise ClusterError("A worker has other weights under the model's name; install the same on all of them.")
-        result = denoise(loaded, denoiser, settings)
+        with remembering(loaded):
+            result = denoise(loaded, denoiser, settings)
     del loaded
     return save_result(result, entry, order.folder, order.settings)
 

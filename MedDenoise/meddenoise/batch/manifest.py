@@ -103,7 +103,10 @@ class Manifest:
         elif "run" in line:
             self.claimed.update(line["run"])
         else:
-            said = {name: line[name] for name in ("state", "reason", "details", "report") if name in line}
+            said: dict[str, Any] = {
+                name: line[name] for name in ("state", "reason", "details", "report") if name in line
+            }
+            said["remarks"] = tuple(line.get("remarks", ()))
             self.records[line["place"]] = Record(Outcome(**said), Stamp(**line["stamp"]))
 
     def _whole_lines(self) -> list[bytes]:

@@ -6,15 +6,21 @@ import errno
 import shutil
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from meddenoise.errors import DiskFullError, MedDenoiseError, NotCTError
+
+if TYPE_CHECKING:
+    from meddenoise.processing import Loaded, Report
 
 State = Literal["done", "failed", "skipped"]
 #: No other series could be written either: disk full, quota used up, mounted read-only.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+#: Where an error keeps what was remarked on its input.
+_REMARKS = "meddenoise_remarks"
 
 
 @dataclass(frozen=True)
@@ -24,23 +30,39 @@ class Outcome:
     :param reason: one sentence, for what failed or was skipped.
     :param details: the traceback of what nobody expected.
     :param report: of what was done: :meth:`meddenoise.processing.Report.to_dict`.
+    :param remarks: of what has failed: warnings and findings up to then, in sentences.
     """
 
     state: State
     reason: str = ""
     details: str = ""
     report: dict[str, Any] | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> list[str]:
-        """The report's warnings and findings, in sentences."""
+        """Warnings and findings, in sentences."""
         if self.report is None:
-            return []
+            return list(self.remarks)
         return [*self.report["warnings"], *(finding["sentence"] for finding in self.report["findings"])]
+
+
+@contextmanager
+def remembering(seen: Loaded | Report) -> Iterator[None]:
+    """Have an error in here remember what was remarked on its input, on its way from a worker, too."""
+    try:
+        yield
+    except Exception as error:
+        error.__dict__[_REMARKS] = (*seen.warnings, *(finding.sentence for finding in seen.findings))
+        raise
 
 
 def outcome_of(error: Exception) -> Outcome:
     """Return the outcome for an input that an error ended."""
+    return replace(_outcome_of(error), remarks=error.__dict__.get(_REMARKS, ()))
+
+
+def _outcome_of(error: Exception) -> Outcome:
     if isinstance(error, NotCTError):
         return Outcome("skipped", str(error))
     if isinstance(error, MedDenoiseError):

@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from meddenoise.batch.inventory import Entry
-from meddenoise.batch.outcome import Outcome, outcome_of
+from meddenoise.batch.outcome import Outcome, outcome_of, remembering
 from meddenoise.batch.run import Work
 from meddenoise.batch.saving import save_result
 from meddenoise.errors import Cancelled, DiskFullError
@@ -67,9 +67,10 @@ def run_here(work: Work) -> None:
             entry, loaded = pair
             del pair  # the input goes as soon as its result is there
             try:
-                result = denoise(
-                    loaded, denoiser, entry.settings(work.settings), partial(work.slices, entry), flow.ends_early
-                )
+                with remembering(loaded):
+                    result = denoise(
+                        loaded, denoiser, entry.settings(work.settings), partial(work.slices, entry), flow.ends_early
+                    )
             except Cancelled:
                 break
             except Exception as error:

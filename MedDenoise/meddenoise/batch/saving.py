@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meddenoise.batch.inventory import Entry
-from meddenoise.batch.outcome import Outcome, disk_full, says_disk_is_full
+from meddenoise.batch.outcome import Outcome, disk_full, remembering, says_disk_is_full
 from meddenoise.processing import save
 
 if TYPE_CHECKING:
@@ -32,15 +32,16 @@ def save_result(denoised: Denoised, entry: Entry, folder: Path, settings: Settin
     """
     target = folder / entry.place
     size = denoised.volume.array.nbytes
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_empty_slices(target)
-        report = save(denoised, target, entry.settings(settings))
-        force_to_disk(target)
-    except Exception as error:
-        if says_disk_is_full(error, folder, size):
-            raise disk_full(folder) from error
-        raise
+    with remembering(denoised.report):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _remove_empty_slices(target)
+            report = save(denoised, target, entry.settings(settings))
+            force_to_disk(target)
+        except Exception as error:
+            if says_disk_is_full(error, folder, size):
+                raise disk_full(folder) from error
+            raise
     return Outcome("done", report=report.to_dict())
 
 
@@ -84,7 +85,7 @@ def is_whole(target: Path, report: dict[str, Any] | None) -> bool:
             return there >= int(report["slices"])
         beside = _VOXELS_BESIDE.get(target.suffix.lower())
         files_of_image = [target] if beside is None else [target, target.with_suffix(beside)]
-        return all(path.stat().st_size > 0 for path in files_of_image)
+        return all(path.is_file() and path.stat().st_size > 0 for path in files_of_image)
     except OSError:
         return False
 

@@ -170,7 +170,7 @@ def _stop_on_signals(quiet: bool) -> Iterator[tuple[threading.Event, list[int]]]
 def _result(summary: Summary, output: Path, seconds: float) -> str:
     parts = [f"{summary.done} series ({counted(summary.slices, 'slice')}) done in {seconds:.1f} s"]
     for count, words in (
-        (len(summary.warned), "of them with warnings"),
+        (len(summary.warned.keys() - summary.failed.keys()), "of them with warnings"),
         (summary.done_before, "done before"),
         (len(summary.skipped), "skipped"),
         (len(summary.failed), "failed"),
