@@ -26,6 +26,7 @@ from meddenoise.catalogue import DEFAULT_MODEL, default_model, find_model
 from meddenoise.dicom.acquisition import Acquisition, read_acquisition
 from meddenoise.domain import Facts, Finding, findings_of, noise_or_none
 from meddenoise.errors import HURangeError, InputError, NotCTError, OutputError
+from meddenoise.intensity import PADDING_BELOW_HU
 from meddenoise.noise_texture import noise_mean_frequency
 from meddenoise.remarks import collected_remarks, remark
 from meddenoise.volume_files import Volume, check_input, check_output, read_volume, write_volume
@@ -272,6 +273,7 @@ def denoise(
             progress=progress,
             cancel=cancel,
         )
+    _put_padding_back(before, array, sd)
     seconds = time.monotonic() - started
     report = describe(loaded, denoiser, settings)
     report = replace(
@@ -281,6 +283,18 @@ def denoise(
     )
     context = denoiser.card.architecture.slices
     return Denoised(loaded.source, replace(before, array=array), sd, report, denoiser.card.title, context)
+
+
+def _put_padding_back(before: Volume, array: Array, spread: Array | None) -> None:
+    """Put back, slice by slice, what the header says is padding; what lies below -1500 HU the denoiser keeps itself."""
+    if before.padding is None or before.padding[1] < PADDING_BELOW_HU:
+        return
+    low, high = before.padding
+    for k, hu in enumerate(before.array):
+        padding = (hu >= low) & (hu <= high)
+        array[k][padding] = hu[padding]
+        if spread is not None:
+            spread[k][padding] = 0
 
 
 def check_target(source: Source, target: str | Path, settings: Settings, *, searched: str | Path | None = None) -> Path:

@@ -39,12 +39,14 @@ class Volume:
     :param spacing: between voxels along (i, j, k), mm.
     :param origin: centre of voxel (0, 0, 0), LPS (to the patient's left, posterior, superior), mm.
     :param direction: 3 x 3, row-major, LPS; its columns are the unit vectors of i, j and k.
+    :param padding: lowest and highest HU of voxels that a DICOM series says hold no measurement; no file keeps it.
     """
 
     array: npt.NDArray[np.generic]
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+    padding: tuple[float, float] | None = None
 
     def is_on_grid_of(self, other: Volume) -> bool:
         """Return whether the voxels of both lie at the same places, within a hundredth of the smallest spacing.

@@ -151,6 +151,32 @@ def test_padding_comes_as_it_is(tmp_path: Path):
     assert array.dtype == np.int16
 
 
+@pytest.mark.parametrize(
+    ("kind", "changes", "expected"),
+    [
+        (np.uint16, {}, None),
+        (np.uint16, {"PixelPaddingValue": 0}, (-1024, -1024)),
+        (np.int16, {"PixelPaddingValue": -2000}, (-3024, -3024)),
+        (np.int16, {"PixelPaddingValue": 63536}, (-3024, -3024)),
+        (np.uint16, {"PixelPaddingValue": 10, "PixelPaddingRangeLimit": 0}, (-1024, -1014)),
+        (np.uint16, {"PixelPaddingValue": 7, "RescaleSlope": "0.1"}, (float(np.float32(-1023.3)),) * 2),
+    ],
+)
+def test_what_the_header_says_is_padding(tmp_path: Path, kind: type, changes: dict[str, Any], expected: Any):
+    stored = np.full((ROWS, COLUMNS), 1000, kind)
+    stored[0] = np.array(changes.get("PixelPaddingValue", 0)).astype(kind)
+    for k in range(2):
+        dataset = ct_slice(k, stored=stored, **changes)
+        if changes.get("PixelPaddingValue") == 63536:
+            dataset["PixelPaddingValue"].VR = "US"  # as scanners write it
+        write(dataset, tmp_path / f"{k}.dcm")
+    volume = read_folder(tmp_path)
+    assert volume.padding == expected
+    assert expected is None or volume.array[0, 0, 0] in expected
+    write(ct_slice(2, stored=stored, PixelPaddingValue=5), tmp_path / "2.dcm")  # which says something else
+    assert read_folder(tmp_path).padding is None
+
+
 def test_bits_that_are_not_stored_do_not_count(tmp_path: Path):
     unsigned = np.full((ROWS, COLUMNS), 0xF000 | 1000, np.uint16)  # an old overlay in the upper 4 bits
     signed = np.full((ROWS, COLUMNS), 0x0FFF, np.uint16).view(np.int16)  # -1 in 12 bits, the sign not carried up

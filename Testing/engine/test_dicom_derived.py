@@ -334,6 +334,35 @@ def test_another_precision_makes_another_series(tmp_path: Path):
     assert "precision" not in said["float32"].DerivationDescription
 
 
+@pytest.mark.parametrize("limit", [None, 1030])
+def test_padding_comes_out_as_it_went_in(tmp_path: Path, tiny_weights: Path, limit: int | None):
+    """Also where its HU could be those of tissue; all else is denoised."""
+    from meddenoise import processing
+    from meddenoise.volume_files import read_volume
+
+    stored_ = np.random.default_rng(0).integers(1000, 1100, (2, 32, 32)).astype(np.uint16)
+    stored_[:, :4] = 1024  # 0 HU
+    stored_[:, 4] = 1029
+    for k, values in enumerate(stored_):
+        padded = ct_slice(k, stored=values, PixelPaddingValue=1024, PixelPaddingRangeLimit=limit)
+        write(padded, tmp_path / "in" / f"{k}.dcm")
+    settings = processing.Settings(str(tiny_weights), device="cpu", threads=1, quality="best")
+    loaded = processing.load(one_series(tmp_path / "in"), settings)
+    denoiser = processing.make_denoiser(settings)
+    denoised = processing.denoise(loaded, denoiser, settings, spread=True)
+    is_padding = (stored_ == 1024) if limit is None else (stored_ >= 1024) & (stored_ <= limit)
+    for target in ("out", "out.nrrd"):
+        processing.save(denoised, tmp_path / target, settings)
+        result = read_volume(tmp_path / target).array
+        np.testing.assert_array_equal(result[is_padding], stored_[is_padding].astype(int) - 1024)
+        network = denoiser.denoise(loaded.volume.array, quality="best")
+        np.testing.assert_array_equal(result[~is_padding], network[~is_padding])
+        assert not np.array_equal(network[is_padding], result[is_padding])
+    assert denoised.spread is not None
+    assert not denoised.spread[is_padding].any()
+    assert denoised.spread[~is_padding].any()
+
+
 def test_text_in_the_pixels_is_warned_of(tmp_path: Path):
     with pytest.warns(InputWarning, match="burnt"):
         (path,) = derive(write_series(tmp_path / "in", 1, BurnedInAnnotation="YES"), tmp_path / "out")

@@ -6,7 +6,7 @@ import importlib.util
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ HU_RESCALE_TYPES = ("HU", "HU_MOD", "US")
 _PLAIN_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
 
 HU = npt.NDArray[np.int16] | npt.NDArray[np.float32]
+#: Lowest and highest HU of voxels that hold no measurement, each as it is in an array of HU.
+Padding: TypeAlias = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,12 @@ class SliceReader:
     """Reads the slices of CT files; what follows from a header is found once for those with alike ones in a row.
 
     For these pydicom only takes the file apart: to decode plain pixels it would take longer than to read them.
+
+    :ivar padding: of the slice that was read last, see :func:`padding_of`.
     """
 
     def __init__(self) -> None:
+        self.padding: Padding | None = None
         self._before: Likeness | None = None
         self._rescale = (1.0, 0.0)
         self._layout: _Layout | None = None
@@ -68,6 +73,7 @@ class SliceReader:
             if likeness is None or likeness != self._before:
                 check_is_grey(dataset, path)
                 self._rescale, self._layout = rescale_of(dataset, path), _layout_of(dataset)
+                self.padding = padding_of(dataset, *self._rescale)
                 self._before = likeness
             values = None if self._layout is None else self._layout.values_in(dataset.PixelData)
             return hu_of(stored_values(dataset, path) if values is None else values, *self._rescale)
@@ -78,16 +84,17 @@ def read_hu(path: Path) -> HU:
     return SliceReader().read_hu(path)
 
 
-def read_frames(path: Path) -> list[HU]:
-    """Read every frame of an enhanced CT file, each with its own rescale; see :func:`read_hu`."""
+def read_frames(path: Path) -> list[tuple[HU, Padding | None]]:
+    """Read every frame of an enhanced CT file, each with its own rescale, and its padding; see :func:`read_hu`."""
     with quiet_pydicom():
         dataset = read_image(path)
         headers = frame_headers(dataset)
         stored = stored_values(dataset, path)
         stored = stored.reshape(len(headers), *stored.shape[-2:])
+        rescales = [rescale_of(frame, path) for frame in headers]
         return [
-            hu_of(values, slope, intercept)
-            for values, (slope, intercept) in zip(stored, (rescale_of(frame, path) for frame in headers), strict=True)
+            (hu_of(values, *rescale), padding_of(frame, *rescale))
+            for values, rescale, frame in zip(stored, rescales, headers, strict=True)
         ]
 
 
@@ -170,6 +177,27 @@ def rescale_of(dataset: Any, path: Path) -> tuple[float, float]:
     if not (math.isfinite(slope) and math.isfinite(intercept) and slope > 0):
         raise InputError(f"{path} has an impossible rescale: slope {slope}, intercept {intercept}.")
     return slope, intercept
+
+
+def padding_of(dataset: Any, slope: float, intercept: float) -> Padding | None:
+    """Return the HU that PixelPaddingValue, and PixelPaddingRangeLimit, say hold no measurement; None without any."""
+    try:
+        signed = bool(dataset.PixelRepresentation)
+        values = [dataset.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+        if values[0] is None:
+            return None
+        stored = [as_pixels_have_it(int(value), signed) for value in values if value is not None]
+    except Exception:  # damaged, or several: it may be left out, so it is no reason to refuse the image
+        return None
+    low, high = (float(np.float32(value * slope + intercept)) for value in (min(stored), max(stored)))
+    return low, high
+
+
+def as_pixels_have_it(value: int, signed: bool) -> int:
+    """Return a padding value as the pixels have it: scanners write -2000 as its unsigned reading, 63536."""
+    if signed and value > 0x7FFF:
+        return value - 0x10000
+    return value if signed or value >= 0 else value + 0x10000
 
 
 def stored_values(dataset: Any, path: Path) -> npt.NDArray[np.integer[Any]]:

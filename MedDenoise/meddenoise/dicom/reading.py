@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from meddenoise.dicom.geometry import grid_of
-from meddenoise.dicom.pixels import HU, SliceReader, read_frames
+from meddenoise.dicom.pixels import HU, Padding, SliceReader, read_frames
 from meddenoise.dicom.series import Series, choose_series
 from meddenoise.volume_files import Volume
 
@@ -31,22 +31,25 @@ def read_series(series: Series, *, regular: bool = True) -> Volume:
         an :class:`~meddenoise.errors.InputWarning`, and the geometry is nominal: enough to denoise slice by slice and
         write DICOM, where each slice keeps its own place; not for a volume file.
     :returns: HU, (k, j, i): int16 where every value is an integer that fits, float32 otherwise; padding as stored
-        (-2000 with an intercept of -1024 is -3024 HU). Slices in order along their normal; geometry in LPS, as in ITK.
+        (-2000 with an intercept of -1024 is -3024 HU), and named where all slices say the same of it. Slices in order
+        along their normal; geometry in LPS, as in ITK.
     :raises InputError: when a file is damaged or the slices are no regular grid.
     """
     grid = grid_of(series, regular=regular)
     rows, columns = grid.slices[0].size
     array: npt.NDArray[np.generic] = np.empty((len(grid.slices), rows, columns), np.int16)
-    frames: dict[Path, list[HU]] = {}
+    frames: dict[Path, list[tuple[HU, Padding | None]]] = {}
+    paddings: set[Padding | None] = set()
     reader = SliceReader()
     for k, item in enumerate(grid.slices):
         if item.frame is None:
-            hu = reader.read_hu(item.path)
+            hu, padding = reader.read_hu(item.path), reader.padding
         else:
             if item.path not in frames:
                 frames[item.path] = read_frames(item.path)
-            hu = frames[item.path][item.frame]
+            hu, padding = frames[item.path][item.frame]
+        paddings.add(padding)
         if hu.dtype == np.float32 and array.dtype == np.int16:
             array = array.astype(np.float32)  # exact for the slices read so far
         array[k] = hu
-    return Volume(array, grid.spacing, grid.origin, grid.direction)
+    return Volume(array, grid.spacing, grid.origin, grid.direction, paddings.pop() if len(paddings) == 1 else None)

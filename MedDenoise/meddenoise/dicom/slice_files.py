@@ -16,6 +16,7 @@ from meddenoise.arrays import Array
 from meddenoise.dicom.compression import TRANSFER_SYNTAXES, Compression, compressed_pixel_data
 from meddenoise.dicom.headers import Derivation, make_derived, references_to
 from meddenoise.dicom.likeness import own_tags
+from meddenoise.dicom.pixels import as_pixels_have_it
 from meddenoise.dicom.series import import_pydicom
 from meddenoise.dicom.sources import Common, Source
 from meddenoise.dicom.storage import BITS_ALLOCATED, Storage
@@ -171,7 +172,7 @@ def _set_pixels(dataset: Any, pixels: Array, storage: Storage) -> None:
     vr = _vr_of_pixels(storage)
     for name in _PIXEL_VALUES:
         if dataset.get(name) is not None:
-            value = _reinterpreted(int(dataset[name].value), bool(dataset.PixelRepresentation)) - storage.shift
+            value = as_pixels_have_it(int(dataset[name].value), bool(dataset.PixelRepresentation)) - storage.shift
             low, high = storage.limits
             delattr(dataset, name)
             if low <= value <= high:
@@ -202,13 +203,6 @@ def _tag(name: str) -> int:
     from pydicom.datadict import tag_for_keyword
 
     return int(tag_for_keyword(name) or 0)
-
-
-def _reinterpreted(value: int, signed: bool) -> int:
-    """Return a padding value as the pixels have it: scanners write -2000 as its unsigned reading, 63536."""
-    if signed and value > 0x7FFF:
-        return value - 0x10000
-    return value if signed or value >= 0 else value + 0x10000
 
 
 def _save(dataset: Any, path: Path, transfer_syntax: str) -> None:
