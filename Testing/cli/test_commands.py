@@ -374,6 +374,14 @@ def test_compare(ct: Path, tmp_path: Path):
     assert_refused(run("compare", ct, tmp_path / "moved.nrrd"), "not on the grid of A")
 
 
+def test_compare_of_several_series_says_which_to_give(archive: Path):
+    refused = run("compare", archive, archive / "a")
+    assert_refused(refused, "2 CT series")
+    assert "give the folder of one" in refused.stderr
+    assert "--series" not in refused.stderr  # which compare does not have
+    assert "RMSE 0.00 HU" in succeed("compare", archive / "a", archive / "a").stdout
+
+
 def test_what_is_no_number_is_left_out_of_the_comparison_and_told(ct: Path, tmp_path: Path):
     volume = a_ct()
     volume.array = volume.array.astype(np.float32) + 3

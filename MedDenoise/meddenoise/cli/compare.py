@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from meddenoise.cli import options
 from meddenoise.cli.reporting import DISCLAIMER, as_json, in_hu, lines
 from meddenoise.errors import counted
+
+if TYPE_CHECKING:
+    from meddenoise.volume_files import Volume
 
 
 def compare(
@@ -46,7 +49,7 @@ def compare(
     shown = Window(*window)
     if picture is not None:
         check_picture(picture, overwrite=overwrite)
-    before, after = read_volume(a), read_volume(b)
+    before, after = _read(a), _read(b)
     found = compare_volumes(before, after, shown, None if mask is None else read_volume(mask))
     if picture is not None:
         save_picture(picture, before, after, shown, k=picture_slice, names=(a.name, b.name), overwrite=overwrite)
@@ -64,3 +67,15 @@ def compare(
         *([] if picture is None else [f"{picture}: A, B and their difference"]),
         DISCLAIMER,
     )
+
+
+def _read(path: Path) -> Volume:
+    """Read A or B; of several series none can be named here."""
+    from meddenoise.volume_files import check_input, read_volume
+
+    if check_input(path) != "dicom":
+        return read_volume(path)
+    from meddenoise.dicom import read_series
+    from meddenoise.dicom.series import choose_series
+
+    return read_series(choose_series(path, advice="give the folder of one alone ('meddenoise list' tells where)"))

@@ -23,6 +23,7 @@ ENHANCED_CT_STORAGE = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2
 DICOMDIR_STORAGE = "1.2.840.10008.1.3.10"
 _DAMAGED = "damaged DICOM file"
 _WITHOUT_UID = "without UID"
+_CHOOSE = "choose one by its UID (--series), or give the folder of one"
 #: An error lists so many series, and so much of a description: it stays one line.
 _LISTED = 8
 _DESCRIPTION_LENGTH = 40
@@ -124,9 +125,10 @@ def find_series(folder: str | Path) -> list[Series]:
     return scan(folder).series
 
 
-def choose_series(folder: str | Path, series_uid: str | None = None) -> Series:
+def choose_series(folder: str | Path, series_uid: str | None = None, *, advice: str = _CHOOSE) -> Series:
     """Return the CT series of a folder: the only one, or the one with the UID given; never a guess.
 
+    :param advice: what to do where there are several, in words.
     :raises InputError: when there is no CT, no such series, or several and none was named.
     """
     contents = scan(folder)
@@ -144,10 +146,7 @@ def choose_series(folder: str | Path, series_uid: str | None = None) -> Series:
             raise InputError(f"Several CT series in {folder} are {series_uid}; give the folder of one: {listed}.")
         raise InputError(f"There is no CT series {series_uid} in {folder}; there is: {listed}.")
     if len(contents.series) > 1:
-        raise InputError(
-            f"There are {len(contents.series)} CT series in {folder}; choose one by its UID (--series), "
-            f"or give the folder of one: {listed}."
-        )
+        raise InputError(f"There are {len(contents.series)} CT series in {folder}; {advice}: {listed}.")
     return contents.series[0]
 
 
