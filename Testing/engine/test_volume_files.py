@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - as everybody calls it
 
 from meddenoise import volume_files
-from meddenoise.errors import InputError, OutputError
+from meddenoise.errors import InputError, InputWarning, OutputError
 from meddenoise.volume_files import EXTENSIONS, Volume, check_output, read_volume, write_volume
 
 DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64")
@@ -167,7 +167,10 @@ def test_missing_and_unknown_inputs(tmp_path: Path):
     with pytest.raises(InputError, match="no known kind"):
         read_volume(tmp_path / "ct.png")
     (tmp_path / "ct.dcm").write_bytes(b"not DICOM")
-    with pytest.raises(InputError, match="1 non-DICOM file"):
+    with (
+        pytest.warns(InputWarning, match=r"because damaged; .*ct\.dcm"),
+        pytest.raises(InputError, match="1 damaged DICOM file"),
+    ):
         read_volume(tmp_path / "ct.dcm")
     write_volume(tmp_path / "ct.nrrd", a_volume())
     with pytest.raises(InputError, match="no series to choose"):
