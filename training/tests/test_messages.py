@@ -85,14 +85,15 @@ def test_files_left_out_are_named(write_slice, tissue, tmp_path):
     (folder / "a/noise.dcm").write_bytes(bytes(range(256)) * 4)
     (folder / "notes.txt").write_text("nothing")
     with pytest.raises(
-        InputError, match=r"holds CT of 1 patient \(left out: 2 non-DICOM files\); train and validation need one each"
+        InputError,
+        match=r"holds CT of 1 patient \(left out: 1 damaged DICOM file, 1 non-DICOM file\); train and validation need",
     ):
         prepare(folder, tmp_path / "out", split=(80, 10, 10), report=lambda _: None)
     write_slice(folder / "b/1.dcm", tissue(2, 10), "b", "1.2", 0.0)
     lines: list[str] = []
     prepare(folder, tmp_path / "out", split=(50, 50, 0), synthetic=0, report=lines.append)
     left = [line for line in lines if line.startswith("Left out")]
-    assert left == ["Left out: 1 non-DICOM file, ./a/noise.dcm", "Left out: 1 non-DICOM file, ./notes.txt"]
+    assert left == ["Left out: 1 damaged DICOM file, ./a/noise.dcm", "Left out: 1 non-DICOM file, ./notes.txt"]
 
 
 def test_an_archive_of_ones_own_needs_no_doi(archive, tmp_path):
