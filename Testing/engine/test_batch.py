@@ -18,14 +18,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from meddenoise import read_volume, write_volume
+from meddenoise import Denoiser, read_volume, write_volume
 from meddenoise.batch import Summary, run_batch
 from meddenoise.batch.inventory import Entry
 from meddenoise.batch.manifest import MANIFEST_FILE
 from meddenoise.batch.outcome import Outcome
 from meddenoise.batch.pipeline import run_here
 from meddenoise.catalogue import default_model
-from meddenoise.errors import InputError, InputWarning, WeightsError
+from meddenoise.devices import import_torch
+from meddenoise.errors import DeviceError, InputError, InputWarning, WeightsError
 from meddenoise.processing import Settings
 from meddenoise.remarks import collected_remarks, remark, silenced
 from meddenoise.volume_files import Volume
@@ -257,6 +258,48 @@ def test_without_a_model_one_is_named_before_workers_see_the_settings(small_arch
     assert seen == [default_model("cpu")]
     begun = json.loads((folder / MANIFEST_FILE).read_text("utf-8").splitlines()[0])["settings"]
     assert begun["model"] == default_model("cpu")
+
+
+def begun_with(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / MANIFEST_FILE).read_text("utf-8").splitlines()[0])["settings"]
+
+
+@pytest.mark.parametrize("as_before", [False, True])
+def test_the_precision_is_decided_once(small_archive: Path, settings: Settings, as_before: bool):
+    """As if begun on a machine of the other kind; ``as_before``: by a MedDenoise that left it to each machine."""
+    out = small_archive.parent / "out"
+    recorder = Recorder()
+    batch(small_archive, settings, recorder)
+    here = Denoiser(settings.model, device="cpu", threads=1).precision
+    assert {report["precision"] for report in recorder.reports.values()} == {begun_with(out)["precision"]} == {here}
+
+    other = ({"float32", "bfloat16"} - {here}).pop()
+    text = (out / MANIFEST_FILE).read_text("utf-8").replace(f'"precision": "{here}"', f'"precision": "{other}"')
+    if as_before:
+        text = text.replace(f'"precision": "{other}"', '"precision": "auto"', 1)
+    (out / MANIFEST_FILE).write_text(text, "utf-8")
+    for name in ("3.nrrd", "a/0.nrrd"):
+        (out / name).unlink()
+    again = Recorder()
+    assert batch(small_archive, settings, again).done_before == 4
+    assert [report["precision"] for report in again.reports.values()] == [other, other]
+    assert batch(small_archive, replace(settings, precision=other)).done_before == 6
+    with pytest.raises(InputError, match=rf"other settings: precision {other} \(now {here}\)"):
+        batch(small_archive, replace(settings, precision=here))
+
+
+def test_a_device_that_is_not_here_may_be_the_workers(small_archive: Path, settings: Settings):
+    if import_torch().cuda.device_count() > 7:
+        pytest.skip("this machine has eight GPUs")
+    settings = replace(settings, device="cuda:7")
+    with pytest.raises(DeviceError):
+        batch(small_archive, settings)
+    out = small_archive.parent / "out"
+    assert not (out / MANIFEST_FILE).exists()
+    seen: list[str] = []
+    options = {"watcher": Recorder(), "stop": threading.Event(), "devices_here": False}
+    run_batch(small_archive, out, settings, lambda work: seen.append(work.settings.precision), **options)
+    assert seen == [begun_with(out)["precision"]] == ["float32"]
 
 
 @pytest.mark.parametrize("out", ["archive", "archive/out", "."])

@@ -16,7 +16,8 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -43,12 +44,14 @@ class Record:
 class Manifest:
     """The manifest of one output folder, open and locked; made by :func:`open_manifest`.
 
+    :ivar settings: with the precision settled.
     :ivar records: the last record of each place.
     :ivar claimed: places that a run has set out to write: what stands there is this batch's own.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.settings: dict[str, Any] = {}
         self.records: dict[str, Record] = {}
         self.claimed: set[str] = set()
         self._one_at_a_time = threading.Lock()
@@ -80,33 +83,44 @@ class Manifest:
                     raise disk_full(self.path.parent) from error
                 raise OutputError(f"{self.path} cannot be written ({error.strerror or error}).") from error
 
-    def _load(self, settings: dict[str, Any]) -> None:
+    def _load(self, settings: dict[str, Any], choose_precision: Callable[[], str]) -> None:
         """Read what is there, or begin a new manifest."""
         lines = self._whole_lines()
         if not lines:
-            self._append({"meddenoise_batch": _FORMAT, "settings": settings})
+            self.settings = _with_precision(settings, choose_precision)
+            self._append({"meddenoise_batch": _FORMAT, "settings": self.settings})
             return
         for number, text in enumerate(lines, 1):
             try:
-                self._take(json.loads(text), settings, first=number == 1)
+                self._take(json.loads(text), first=number == 1)
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(
                     f"Line {number} of {self.path} cannot be read; mend or remove the file, or choose another output "
                     "folder."
                 ) from error
+        # Old manifests left the precision to each machine: what most results have is what it meant.
+        self.settings = _with_precision(self.settings, lambda: self._precision_of_results() or settings["precision"])
+        self.settings = _with_precision(self.settings, choose_precision)
+        now = _with_precision(settings, lambda: self.settings["precision"])
+        _check_same_settings(self.settings, now, self.path.parent)
 
-    def _take(self, line: dict[str, Any], settings: dict[str, Any], *, first: bool) -> None:
+    def _precision_of_results(self) -> str | None:
+        reports = [record.outcome.report for record in self.records.values()]
+        found = Counter(report["precision"] for report in reports if report and "precision" in report)
+        return found.most_common(1)[0][0] if found else None
+
+    def _take(self, line: dict[str, Any], *, first: bool) -> None:
         if first:
             if line["meddenoise_batch"] != _FORMAT:
                 raise InputError(f"{self.path} was written by a newer MedDenoise; use that one, or another output.")
-            _check_same_settings(line["settings"], settings, self.path.parent)
+            self.settings = dict(line["settings"])
         elif "run" in line:
             self.claimed.update(line["run"])
         else:
             said: dict[str, Any] = {
                 name: line[name] for name in ("state", "reason", "details", "report") if name in line
             }
-            said["remarks"] = tuple(line.get("remarks", ()))
+            said["remarks"] = tuple(line["remarks"]) if "remarks" in line else ()
             self.records[line["place"]] = Record(Outcome(**said), Stamp(**line["stamp"]))
 
     def _whole_lines(self) -> list[bytes]:
@@ -124,18 +138,25 @@ class Manifest:
 
 
 @contextmanager
-def open_manifest(folder: Path, settings: dict[str, Any]) -> Iterator[Manifest]:
+def open_manifest(
+    folder: Path, settings: dict[str, Any], choose_precision: Callable[[], str] = lambda: "float32"
+) -> Iterator[Manifest]:
     """Open the manifest of an output folder, alone: nobody else can until it is closed.
 
     :param folder: exists.
     :param settings: all that decides what the results are, as plain values.
+    :param choose_precision: says what a precision of ``auto`` is to mean for all results, where nothing is begun yet.
     :raises OutputError: when another run holds it, or it cannot be written.
     :raises InputError: when it is damaged, or was begun with other settings.
     """
     with locked(folder):
         manifest = Manifest(folder / MANIFEST_FILE)
-        manifest._load(json.loads(json.dumps(settings)))
+        manifest._load(json.loads(json.dumps(settings)), choose_precision)
         yield manifest
+
+
+def _with_precision(settings: dict[str, Any], choose: Callable[[], str]) -> dict[str, Any]:
+    return {**settings, "precision": choose()} if settings.get("precision") == "auto" else settings
 
 
 def _check_same_settings(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,8 +14,8 @@ from meddenoise.batch.manifest import Manifest, open_manifest
 from meddenoise.batch.outcome import Outcome
 from meddenoise.batch.saving import is_whole, remove_leftovers
 from meddenoise.catalogue import find_model
-from meddenoise.errors import InputError, OutputError
-from meddenoise.processing import Settings, with_choices_made
+from meddenoise.errors import DeviceError, InputError, OutputError
+from meddenoise.processing import Settings, make_denoiser, with_choices_made
 from meddenoise.weights import sha256_of
 
 #: Settings that say where and how fast, not what the result is.
@@ -88,6 +89,7 @@ def run_batch(
     watcher: Watcher,
     stop: threading.Event,
     retry_failed: bool = False,
+    devices_here: bool = True,
 ) -> Summary:
     """Denoise every CT series and volume file below a folder that is not done yet.
 
@@ -96,7 +98,9 @@ def run_batch(
     :param execute: does the work: :func:`meddenoise.batch.pipeline.run_here`, or the same on a cluster.
     :param stop: set it, from a signal handler say, to end the run early; it can be resumed.
     :param retry_failed: try again what has failed before. (What has changed since is tried again in any case.)
+    :param devices_here: the device of the settings is one of this machine's; if not, workers elsewhere have it.
     :raises InputError: when there is nothing to denoise, or the folder was begun with other settings.
+    :raises DeviceError: when the device is not there.
     :raises OutputError: when another run is at work on the folder, or nothing can be written.
     """
     _check_apart(source, folder)
@@ -107,7 +111,8 @@ def run_batch(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"The folder {folder} cannot be made: {error.strerror or error}.") from error
-    with open_manifest(folder, identity) as manifest:
+    with open_manifest(folder, identity, partial(_precision, settings, devices_here)) as manifest:
+        settings = replace(settings, precision=manifest.settings["precision"])
         plan = _plan(inventory.entries, manifest, folder, retry_failed)
         manifest.begin(entry.place for entry in plan.todo)
         remove_leftovers(folder, manifest.claimed)
@@ -201,6 +206,16 @@ def _check_apart(source: Path, folder: Path) -> None:
         raise InputError(f"{folder} is the input itself; choose an output folder apart from it.")
     if inside.is_relative_to(outside) or outside.is_relative_to(inside):
         raise InputError(f"{folder} and {source} lie one in the other; choose an output folder apart from the input.")
+
+
+def _precision(settings: Settings, devices_here: bool) -> str:
+    """Return what the precision of the settings is on this machine's device; without one, what every device can do."""
+    try:
+        return make_denoiser(settings).precision
+    except DeviceError:
+        if devices_here:
+            raise
+        return "float32"
 
 
 def _identity(source: Path, settings: Settings) -> dict[str, Any]:

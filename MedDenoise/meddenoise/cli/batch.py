@@ -113,6 +113,7 @@ def batch(
             watcher=watching,
             stop=stop,
             retry_failed=retry_failed,
+            devices_here=scheduler is None,
         )
     if json:
         as_json({**summary.to_dict(), "seconds": time.monotonic() - started})
