@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import meddenoise
 from meddenoise import Denoiser, read_volume, write_volume
 from meddenoise.batch import Summary, run_batch
 from meddenoise.batch.inventory import Entry
@@ -227,6 +229,45 @@ def test_leftovers_of_a_killed_run_are_cleared_and_its_result_replaced(
     assert batch(small_archive, settings) == Summary(done=2, done_before=4, slices=8)
     assert not scratch.exists()
     assert_results(small_archive, denoised_archive)
+
+
+KILLED_BETWEEN_RENAMES = """
+import os, pathlib, signal, sys
+sys.path.insert(0, sys.argv[4])
+from meddenoise.processing import Settings, denoise, find_source, load, make_denoiser, save
+rename = pathlib.Path.rename
+def then_killed(path, target):
+    rename(path, target)
+    os.kill(os.getpid(), signal.SIGKILL)
+settings = Settings(sys.argv[3], device="cpu", threads=1, output="dicom", overwrite=True, strength=0.5)
+result = denoise(load(find_source(sys.argv[1], "1.2.3.1"), settings), make_denoiser(settings), settings)
+pathlib.Path.rename = then_killed
+save(result, sys.argv[2], settings)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_a_former_result_is_put_back_when_a_kill_came_between_the_renames(
+    small_archive: Path, settings: Settings, denoised_archive: dict[str, np.ndarray]
+):
+    batch(small_archive, settings)
+    place = next(place for place in denoised_archive if place.startswith("b/1-"))
+    target = small_archive.parent / "out" / place
+    before = {path.name: path.read_bytes() for path in target.iterdir()}
+    arguments = [str(small_archive), str(target), settings.model, str(Path(meddenoise.__file__).parent.parent)]
+    run = subprocess.run([sys.executable, "-c", KILLED_BETWEEN_RENAMES, *arguments], capture_output=True, check=False)
+    assert run.returncode == -signal.SIGKILL, run.stderr
+    hidden = list(target.parent.glob(".meddenoise-*"))
+    assert (len(hidden), target.exists()) == (2, False)
+    others = shutil.copytree(hidden[0], hidden[0].with_name(f".meddenoise-{'1' * 32}"))
+    for path in others.iterdir():  # of a series that is none of the batch
+        path.write_bytes(path.read_bytes().replace(b"1.2.3.1.", b"1.2.4.1."))
+    half = shutil.copytree(hidden[0], hidden[0].with_name(f".meddenoise-{'2' * 32}"))
+    (half / "0004.dcm").unlink()
+    os.utime(half, (0, 0))
+    assert batch(small_archive, settings) == Summary(done_before=6)
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == before
+    assert list(target.parent.glob(".meddenoise-*")) == [others]
 
 
 def test_the_default_strength_is_the_cards_and_part_of_the_settings(small_archive: Path, mild_weights: Path) -> None:

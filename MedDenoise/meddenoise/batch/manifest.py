@@ -46,6 +46,7 @@ class Manifest:
 
     :ivar settings: with the precision settled.
     :ivar records: the last record of each place.
+    :ivar slices: how many the last result of each place has that was done, whatever came later.
     :ivar claimed: places that a run has set out to write: what stands there is this batch's own.
     """
 
@@ -53,6 +54,7 @@ class Manifest:
         self.path = path
         self.settings: dict[str, Any] = {}
         self.records: dict[str, Record] = {}
+        self.slices: dict[str, int] = {}
         self.claimed: set[str] = set()
         self._one_at_a_time = threading.Lock()
 
@@ -67,7 +69,12 @@ class Manifest:
         """Write what became of an input; from any thread. What was done must be on the disk by then."""
         said = {name: value for name, value in asdict(outcome).items() if value}
         self._append({"place": entry.place, **said, "stamp": asdict(entry.stamp)})
-        self.records[entry.place] = Record(outcome, entry.stamp)
+        self._keep(entry.place, Record(outcome, entry.stamp))
+
+    def _keep(self, place: str, record: Record) -> None:
+        self.records[place] = record
+        if record.outcome.report:
+            self.slices[place] = record.outcome.report["slices"]
 
     def _append(self, line: dict[str, Any]) -> None:
         text = json.dumps(line, ensure_ascii=False) + "\n"
@@ -121,7 +128,7 @@ class Manifest:
                 name: line[name] for name in ("state", "reason", "details", "report") if name in line
             }
             said["remarks"] = tuple(line["remarks"]) if "remarks" in line else ()
-            self.records[line["place"]] = Record(Outcome(**said), Stamp(**line["stamp"]))
+            self._keep(line["place"], Record(Outcome(**said), Stamp(**line["stamp"])))
 
     def _whole_lines(self) -> list[bytes]:
         """Return the lines of the file; the beginning of one that a killed process left is cut off."""

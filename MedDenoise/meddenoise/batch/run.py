@@ -113,9 +113,9 @@ def run_batch(
         raise OutputError(f"The folder {folder} cannot be made: {error.strerror or error}.") from error
     with open_manifest(folder, identity, partial(_precision, settings, devices_here)) as manifest:
         settings = replace(settings, precision=manifest.settings["precision"])
+        remove_leftovers(folder, inventory.entries, manifest.claimed, manifest.slices)  # may put results back
         plan = _plan(inventory.entries, manifest, folder, retry_failed)
         manifest.begin(entry.place for entry in plan.todo)
-        remove_leftovers(folder, manifest.claimed)
         watcher.begins(len(plan.todo) + len(plan.settled))
         for entry in plan.settled:
             watcher.ends(entry, plan.outcomes[entry.place])
@@ -129,7 +129,7 @@ def run_batch(
             if plan.todo:
                 execute(Work(plan.todo, folder, settings, finish, watcher.slices, stop))
         finally:
-            remove_leftovers(folder, manifest.claimed)
+            remove_leftovers(folder, inventory.entries, manifest.claimed, manifest.slices)
     damaged = {path.relative_to(source).as_posix(): _DAMAGED for path in inventory.damaged}
     return _summary(plan, dict(inventory.others), damaged)
 

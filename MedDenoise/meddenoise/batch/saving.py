@@ -6,7 +6,8 @@ import glob
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,9 +81,7 @@ def is_whole(target: Path, report: dict[str, Any] | None) -> bool:
     """
     try:
         if report is not None and report["series_uid"] is not None:
-            with os.scandir(target) as files:
-                there = sum(file.name.endswith(".dcm") and file.stat().st_size > 0 for file in files)
-            return there >= int(report["slices"])
+            return _slices_in(target) >= int(report["slices"])
         beside = _VOXELS_BESIDE.get(target.suffix.lower())
         files_of_image = [target] if beside is None else [target, target.with_suffix(beside)]
         return all(path.is_file() and path.stat().st_size > 0 for path in files_of_image)
@@ -90,10 +89,57 @@ def is_whole(target: Path, report: dict[str, Any] | None) -> bool:
         return False
 
 
-def remove_leftovers(folder: Path, places: Iterable[str]) -> None:
-    """Remove what runs that were killed left half-written beside their targets."""
-    for parent in {(folder / place).parent for place in places}:
-        if parent.is_dir():
-            for path in parent.iterdir():
-                if _SCRATCH_FOLDER.fullmatch(path.name):
-                    shutil.rmtree(path, ignore_errors=True)
+def remove_leftovers(folder: Path, entries: Iterable[Entry], places: Set[str], slices: Mapping[str, int]) -> None:
+    """Remove what runs that were killed left half-written beside their targets; put back what is a former result.
+
+    A folder that is replaced is renamed first: after a kill in that moment its place is empty, and two hidden folders
+    hold the former result and the next one. What was derived from a series without a place there is not touched.
+
+    :param places: that runs have set out to write.
+    :param slices: of results that were done once, by place.
+    """
+    parents = {(folder / place).parent for place in places}
+    left = [path for parent in parents if parent.is_dir() for path in parent.iterdir()]
+    left = [path for path in left if _SCRATCH_FOLDER.fullmatch(path.name)]
+    if not left:
+        return
+    place_of = {
+        (folder / entry.place).parent / str(item.sop_uid): entry.place
+        for entry in entries
+        if entry.place in places and not isinstance(entry.source, Path)
+        for item in entry.source.slices
+    }
+    for path in sorted(left, key=_modified):  # the older first: it is surely on the disk
+        sources = _sources_of(path)
+        place = next((place_of[path.parent / uid] for uid in sources if path.parent / uid in place_of), None)
+        if place and place in slices and not (folder / place).exists() and _slices_in(path) >= slices[place]:
+            with suppress(OSError):
+                path.rename(folder / place)
+        elif place is not None or not sources:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _modified(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:  # gone meanwhile
+        return 0
+
+
+def _slices_in(folder: Path) -> int:
+    with os.scandir(folder) as files:
+        return sum(file.name.endswith(".dcm") and file.stat().st_size > 0 for file in files)
+
+
+def _sources_of(folder: Path) -> list[str]:
+    """Return the SOP instance UIDs that a slice in a folder was derived from; none where there is no such slice."""
+    from meddenoise.dicom.series import quiet_pydicom, read_dataset
+
+    for path in sorted(folder.glob("*.dcm")):
+        try:
+            with quiet_pydicom():
+                header = read_dataset(path, stop_before_pixels=True, specific_tags=["SourceImageSequence"])
+                return [str(item.ReferencedSOPInstanceUID) for item in header.SourceImageSequence]
+        except Exception:  # half-written: fails in any way
+            continue
+    return []
