@@ -19,7 +19,7 @@ import pytest
 
 from meddenoise import read_volume, write_volume
 from meddenoise.batch import Summary, run_batch
-from meddenoise.batch.cluster import Cluster, gpu_of, run_on_cluster
+from meddenoise.batch.cluster import Cluster, _one_sentence_when_lost, _Order, _room, gpu_of, run_on_cluster
 from meddenoise.batch.inventory import Entry
 from meddenoise.batch.manifest import MANIFEST_FILE
 from meddenoise.batch.outcome import Outcome
@@ -139,6 +139,26 @@ def test_a_lost_scheduler_is_said_and_the_rest_done_here(
     assert summary.done + summary.done_before == 6
     assert summary.done_before >= 1
     assert_each_once(small_archive, denoised_archive)
+
+
+def test_a_scheduler_lost_before_it_is_asked_for_its_workers_is_said(settings: Settings, cluster: RealCluster):
+    import dask
+    import distributed
+
+    order = _Order(Path(), settings, "", "", 1)
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        distributed.Client(scheduler_file=str(cluster.file)) as client,
+    ):
+        assert _room(client, order) == 4
+        cluster.scheduler.kill()
+        cluster.scheduler.wait()
+        for _ in range(2):
+            with (
+                pytest.raises(ClusterError, match="connection to the Dask scheduler was lost"),
+                _one_sentence_when_lost(),
+            ):
+                _room(client, order)
 
 
 def test_a_scheduler_that_is_not_there_is_said(

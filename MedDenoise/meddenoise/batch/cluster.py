@@ -167,7 +167,13 @@ def _outcome_of_future(future: Future[Any]) -> Outcome | None:
 
 def _room(client: Client, order: _Order) -> int:
     """Return how many series may be handed out: workers come and go, and where there is none yet, one calls for it."""
-    return max(1, len(client.nthreads()) * order.at_once * _HANDED_OUT)
+    from distributed.comm import CommClosedError
+
+    try:
+        workers = len(client.nthreads())
+    except (OSError, AttributeError) as error:  # of a client whose scheduler is gone, and of one that has given up
+        raise CommClosedError("The scheduler does not answer.") from error
+    return max(1, workers * order.at_once * _HANDED_OUT)
 
 
 @contextmanager
