@@ -22,6 +22,8 @@ CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT_STORAGE = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 DICOMDIR_STORAGE = "1.2.840.10008.1.3.10"
 _DAMAGED = "damaged DICOM file"
+#: Endings that files of slices have, beside numbers.
+_ENDINGS = ("", ".dcm", ".dicom", ".dic", ".ima", ".img")
 _WITHOUT_UID = "without UID"
 _CHOOSE = "choose one by its UID (--series), or give the folder of one"
 #: An error lists so many series, and so much of a description: it stays one line.
@@ -153,9 +155,10 @@ def choose_series(folder: str | Path, series_uid: str | None = None, *, advice: 
 def scan(folder: str | Path) -> FolderContents:
     """Read the header of every file below a folder (or of a single file) and sort them into series and others.
 
-    A DICOM file whose header is damaged, or that is empty, or is called ``.dcm`` and is none, is reported as an
-    :class:`~meddenoise.errors.InputWarning`: a slice may be missing. So are folders that may not be read, and links to
-    folders, which are not followed. What a killed run of this program left half-written is not looked at.
+    A DICOM file whose header is damaged, an empty one with a name as slices have, and one called ``.dcm`` that is none
+    are reported as an :class:`~meddenoise.errors.InputWarning`: a slice may be missing. So are folders that may not be
+    read, and links to folders, which are not followed. What a killed run of this program left half-written is not
+    looked at.
 
     :raises InputError: when the folder is not there.
     :raises MissingPackageError: without pydicom.
@@ -283,9 +286,13 @@ def _read_header(path: Path) -> tuple[Any, str | None]:
 def _should_be_dicom(path: Path) -> bool:
     """Return whether a file that is no DICOM was meant to be: copied in part, or not at all.
 
-    Hidden files never were: other systems leave ``._001.dcm`` beside a ``001.dcm``.
+    Hidden files never were: other systems leave ``._001.dcm`` beside a ``001.dcm``. Nor were empty ones with an ending
+    that no slice has, as ``notes.txt``; slices are also called by a number or a UID alone.
     """
-    return not path.name.startswith(".") and (path.suffix.lower() == ".dcm" or path.stat().st_size == 0)
+    ending = path.suffix.lower()
+    if path.name.startswith("."):
+        return False
+    return ending == ".dcm" or (path.stat().st_size == 0 and (ending in _ENDINGS or ending[1:].isdigit()))
 
 
 def _kind_other_than_ct(header: Any) -> str | None:
