@@ -45,7 +45,7 @@ class MedDenoiseParameterNode:
     outputVolume: vtkMRMLScalarVolumeNode
     model: str = "auto"
     weightsFile: str = ""
-    strength: Annotated[float, WithinRange(0, 100)] = 60
+    strength: Annotated[float, WithinRange(0, 100)] = 65
     bestQuality: bool = False
     makeUncertainty: bool = False
     device: Device = Device.AUTO

@@ -472,8 +472,8 @@ class Strength(Panel):
         from meddenoise.strength import blend
 
         full = denoisedByEngine([self.array], model(), strength=1)[0]
-        self.assertEqual(self.output.GetAttribute("MedDenoise.strength"), "0.6")
-        np.testing.assert_array_equal(self.values(), blend(self.array, full, 0.6))
+        self.assertEqual(self.output.GetAttribute("MedDenoise.strength"), "0.65")
+        np.testing.assert_array_equal(self.values(), blend(self.array, full, 0.65))
         for percent in (30, 0, 55, 100):
             self.ui.strengthSlider.value = 90  # moves in quick succession count as one
             self.ui.strengthSlider.value = percent
@@ -495,7 +495,7 @@ class Strength(Panel):
         self.ui.outputSelector.setCurrentNode(None)
         self.ui.strengthSlider.value = 40
         other = self.denoise()
-        for node, percent in ((self.output, 60), (other, 40)):
+        for node, percent in ((self.output, 65), (other, 40)):
             self.ui.outputSelector.setCurrentNode(node)
             self.assertEqual(self.ui.strengthSlider.value, percent)
         np.testing.assert_array_equal(self.values(), before)

@@ -101,7 +101,8 @@ def _head(result: dict[str, Any]) -> list[str]:
         f"transfer function from {effort['discs']} images of discs, "
         f"lesions in {effort['uniform']} images of a cylinder and {effort['patient']} of each patient slice.",
         f"- **Software**: {', '.join(f'{k} {v}' for k, v in result['software'].items())}.",
-        *(f"- **{m['name']}**: {m['origin']}." for m in result["methods"] if m["origin"] and not is_double(m["name"])),
+        # at best quality, without a digest of its own, the weights are the same
+        *(f"- **{m['name']}**: {m['origin']}." for m in result["methods"] if m["weights"] and not is_double(m["name"])),
         *(f"- Left out: {line}" for line in result["left_out"]),
         "",
     ]
