@@ -68,10 +68,13 @@ def images(method_names, patients=("p", "q")):
     }
 
 
-def drawn(tmp_path, monkeypatch, names):
-    """Return the files drawn of some methods, and the figures."""
+def drawn(tmp_path, monkeypatch, names, gains=None):
+    """Return the files drawn of some methods, and the figures; the gains in PSNR of some are given, dB."""
     methods = [input_itself(), *(Method(n, "ours", n, lambda noisy, _: noisy.image, (1.0,)) for n in names)]
     found = images([m.name for m in methods])
+    for name, gain in (gains or {}).items():
+        for row in found["white 25"][name]:
+            row["strengths"] = {"1": {**row["strengths"]["1"], "psnr": 30.0 + gain}}
     costs = [{"name": m.name, "milliseconds": 10.0 * (k + 1)} for k, m in enumerate(methods)]
     tasks = {"uniform": {}, "discs": {}, "patient": {}}
     kept = []
@@ -83,6 +86,14 @@ def drawn(tmp_path, monkeypatch, names):
 def test_one_method_has_no_chart_of_quality_against_time(tmp_path, monkeypatch):
     assert "quality-time.png" not in drawn(tmp_path, monkeypatch, ["one"])[0]
     assert "quality-time.png" in drawn(tmp_path, monkeypatch, ["one", "two"])[0]
+
+
+def test_quality_against_time_names_methods_from_best_to_worst(tmp_path, monkeypatch):
+    names, figures = drawn(tmp_path, monkeypatch, ["worse", "better"], {"worse": 1.0, "better": 2.0})
+    axes = figures[names.index("quality-time.png")].axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["better", "worse"]
+    heights = [float(points.get_offsets()[0, 1]) for points in axes.collections]
+    assert heights == pytest.approx([2.0, 1.0])
 
 
 def test_rmse_has_its_interval_over_patients(tmp_path, monkeypatch):

@@ -23,6 +23,7 @@ from meddenoise.catalogue import find_model
 from meddenoise.denoiser import Denoiser, Precision, Quality
 from meddenoise.errors import InputError
 from meddenoise.intensity import from_network, to_network
+from meddenoise.orientations import ORIENTATIONS
 from meddenoise.weights import load_network, tensors_digest
 from meddenoise_training.benchmark.cases import Image
 from meddenoise_training.benchmark.conditions import Noisy
@@ -33,8 +34,6 @@ Group = Literal["input", "classical", "baseline", "ours"]
 
 #: Strengths at which results of our models are looked at, beside the one asked for.
 STRENGTHS = (0.5, 0.6, 0.65, 0.7, 0.8, 0.9, 1.0)
-#: Flips and quarter turns that the engine's best quality takes the mean of.
-_PASSES = 8
 #: A network of more GFLOP a slice of 512 x 512 takes seconds.
 _SLOW_GFLOP = 150.0
 
@@ -107,7 +106,8 @@ def weights_method(
     if quality == "standard":
         return Method(chosen.name, "ours", fingerprint, denoise, strengths, strength, network, weights, origin)
     name, fingerprint = f"{chosen.name}, best quality", f"{fingerprint} {quality}"
-    return Method(name, "ours", fingerprint, denoise, strengths, strength, network, origin=origin, passes=_PASSES)
+    passes = len(ORIENTATIONS)
+    return Method(name, "ours", fingerprint, denoise, strengths, strength, network, origin=origin, passes=passes)
 
 
 def baseline_method(run: Path) -> Method:
