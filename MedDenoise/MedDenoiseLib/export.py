@@ -106,7 +106,14 @@ def _derivation(outputVolume: Any) -> Any:
         title=title,
         sha256=outputVolume.GetAttribute("MedDenoise.sha256"),
         strength=float(outputVolume.GetAttribute(volumes.STRENGTH)),
-        settings={"quality": "best"} if outputVolume.GetAttribute(volumes.QUALITY) == "best" else {},
+        settings=_otherSettings(outputVolume),
         context=context,
         version=outputVolume.GetAttribute("MedDenoise.version"),
     )
+
+
+def _otherSettings(outputVolume: Any) -> dict[str, str]:
+    """Return what changed voxels beside model and strength, where it is not as usual."""
+    usual = {"quality": (volumes.QUALITY, "standard"), "precision": (volumes.PRECISION, "float32")}
+    found = {name: outputVolume.GetAttribute(attribute) or value for name, (attribute, value) in usual.items()}
+    return {name: value for name, value in found.items() if value != usual[name][1]}

@@ -21,6 +21,7 @@ SOURCE = "MedDenoise.source"
 MODEL = "MedDenoise.model"
 STRENGTH = "MedDenoise.strength"
 QUALITY = "MedDenoise.quality"
+PRECISION = "MedDenoise.precision"
 #: What a volume holds that was made with a result and is no CT.
 CONTENT = "MedDenoise.content"
 
@@ -158,6 +159,7 @@ def deliver(
                 STRENGTH: f"{strength:g}",
                 QUALITY: quality,
                 "MedDenoise.device": result.device,
+                PRECISION: result.precision,
                 "MedDenoise.version": result.version,
             }.items():
                 outputVolume.SetAttribute(attribute, value)

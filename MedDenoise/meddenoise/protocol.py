@@ -70,6 +70,7 @@ class DoneMessage:
 
     :param model: name of the model that ran, where the job said ``auto``; left out otherwise.
     :param default_strength: of the model; left out where it is 1.
+    :param precision: in which the noise was computed; left out where it is ``float32``.
     """
 
     job: str
@@ -80,6 +81,7 @@ class DoneMessage:
     version: str
     model: str = ""
     default_strength: float = 1.0
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)

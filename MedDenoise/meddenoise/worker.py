@@ -157,6 +157,7 @@ class Worker:
             version=meddenoise.__version__,
             model=denoiser.card.name if job.model == DEFAULT_MODEL else "",
             default_strength=denoiser.card.default_strength,
+            precision=denoiser.precision,
         )
 
     def _warm_denoiser(self, job: JobMessage) -> Denoiser:

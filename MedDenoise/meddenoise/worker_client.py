@@ -305,6 +305,7 @@ class WorkerClient:
                     spread=spread,
                     model=message.model or self._job.message.model,
                     default_strength=message.default_strength,
+                    precision=message.precision,
                 )
             )
         )

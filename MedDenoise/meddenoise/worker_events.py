@@ -22,6 +22,7 @@ class WorkerResult:
     :param spread: SD over the eight orientations of quality ``best``, float32, HU; None where not asked for.
     :param model: that ran: as asked for, or for ``auto`` the name of the one that suits the device.
     :param default_strength: of that model.
+    :param precision: in which the noise was computed, ``float32`` or ``bfloat16``.
     """
 
     array: npt.NDArray[Any]
@@ -33,6 +34,7 @@ class WorkerResult:
     spread: npt.NDArray[Any] | None = None
     model: str = ""
     default_strength: float = 1.0
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)

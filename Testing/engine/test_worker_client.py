@@ -162,6 +162,7 @@ def test_the_result_is_the_denoisers_own_to_the_bit(warm_client: WorkerClient, t
     np.testing.assert_array_equal(result.array, expected)
     assert not np.array_equal(result.array, volume)
     assert (result.model_sha256, result.device, result.version) == (denoiser.sha256, "cpu", meddenoise.__version__)
+    assert result.precision == denoiser.precision
     assert result.seconds > 0
     assert result.warnings == ()
 

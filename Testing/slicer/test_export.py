@@ -82,6 +82,16 @@ class Export(DICOMScene):
         header = pydicom.dcmread(self.logic.saveAsDICOM(output, self.folder / "out")[0])
         self.assertIn("quality best", header.DerivationDescription)
 
+    def test_precision_is_said_where_it_is_not_the_usual_one(self) -> None:
+        import pydicom
+
+        output = self.denoised(self.loaded())
+        usual = pydicom.dcmread(self.logic.saveAsDICOM(output, self.folder / "usual")[0])
+        self.assertNotIn("float32", usual.DerivationDescription)
+        output.SetAttribute("MedDenoise.precision", "bfloat16")
+        header = pydicom.dcmread(self.logic.saveAsDICOM(output, self.folder / "out")[0])
+        self.assertIn("precision bfloat16", header.DerivationDescription)
+
     def assertRefused(self, output: Any, words: str) -> None:
         from meddenoise.errors import InputError
 

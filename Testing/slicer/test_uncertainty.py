@@ -24,7 +24,9 @@ class Uncertainty(unittest.TestCase):
         from MedDenoiseLib import uncertainty, volumes
 
         array = slicer.util.arrayFromVolume(self.source) // 2
-        result = WorkerResult(array, model_sha256="ab" * 32, device="cpu", seconds=1.0, warnings=(), version="1.2.3")
+        result = WorkerResult(
+            array, model_sha256="ab" * 32, device="cpu", seconds=1.0, warnings=(), version="1.2.3", precision="bfloat16"
+        )
         quality = "standard" if sd is None else "best"
         output = volumes.deliver(self.source, output, array, result=result, model="fast", strength=0.6, quality=quality)
         uncertainty.deliver(self.source, output, None if sd is None else np.full(array.shape, sd, np.float32))
@@ -63,6 +65,7 @@ class Uncertainty(unittest.TestCase):
             "sha256": "ab" * 32,
             "quality": "best",
             "strength": "1",
+            "precision": "bfloat16",
             "device": "cpu",
             "version": "1.2.3",
         }

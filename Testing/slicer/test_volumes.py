@@ -14,7 +14,9 @@ from scene_support import addCT, noisyArray
 def result(array: np.ndarray) -> Any:
     from meddenoise.worker_client import WorkerResult
 
-    return WorkerResult(array, model_sha256="ab" * 32, device="cpu", seconds=1.0, warnings=(), version="1.2.3")
+    return WorkerResult(
+        array, model_sha256="ab" * 32, device="cpu", seconds=1.0, warnings=(), version="1.2.3", precision="bfloat16"
+    )
 
 
 class WrongVolumes(unittest.TestCase):
@@ -128,6 +130,7 @@ class Delivery(unittest.TestCase):
             "model": "fast",
             "sha256": "ab" * 32,
             "strength": "0.75",
+            "precision": "bfloat16",
             "device": "cpu",
             "version": "1.2.3",
         }
