@@ -50,9 +50,11 @@ class NoiseConfig(_Section):
     :param projection_share: of the patches get noise of the bank (`meddenoise-train bank`), made in the projections of
         their slice; 0 needs no bank.
     :param white_share: of the other patches get white noise, the rest correlated noise.
+    :param mixed_share: of the patches with correlated noise or noise of the bank get white noise as well, which has 10
+        to 90 % of the variance.
     :param quantum_share: of the other patches get a variance that follows the attenuation, the rest a smooth SD map.
     :param mean_frequency: range of kernels, cycles/pixel; at pixels of 0.75 mm a smooth body kernel has 0.2, a sharp
-        one 0.32.
+        one 0.32; at pixels of half that size half of it.
     :param order: range of how steeply spectra fall, see ``noise/correlated.py``.
     :param anisotropy: correlated noise has streaks, of a strength drawn up to this one; 0 none, 1.4 as an abdomen's at
         a quarter of the dose.
@@ -65,8 +67,9 @@ class NoiseConfig(_Section):
     clean_share: Share = 0.25
     projection_share: Share = 0.0
     white_share: Share = 0.3
+    mixed_share: Share = 0.25
     quantum_share: Share = 0.1
-    mean_frequency: tuple[float, float] = (0.12, 0.38)
+    mean_frequency: tuple[float, float] = (0.07, 0.40)
     order: tuple[float, float] = (1.5, 8.0)
     anisotropy: float = Field(default=1.6, ge=0, le=4)
     sd_map: float = Field(default=0.25, ge=0, le=1)

@@ -84,6 +84,7 @@ def inspect_patch(path: Path, step: int, place: int) -> Inspection:
             "shape": None if noise.shape is None else noise.shape._asdict(),
             "quantum": noise.quantum,
             "sd_map": noise.sd_map,
+            "white": noise.white,
             "realisation": patch.realisation if noise.model == "projection" else None,
         },
     }
@@ -184,6 +185,8 @@ def _patch_page(found: dict[str, Any]) -> str:
         texture = f"realisation {noise['realisation']} of the noise bank"
     else:
         texture = "none, every pixel on its own"
+    if noise["white"]:
+        texture += f"; {noise['white']:.0%} of the variance is white noise upon it"
     facts = {
         "slice": f"{of['number']} of train ({of['kind']}), number {of['index']} in train/{of['file']}",
         "cut": f"{cut['size']} x {cut['size']} pixels from row {cut['top']}, column {cut['left']}, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from pydantic import ValidationError
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from meddenoise.errors import InputError
@@ -64,8 +65,7 @@ class FitState:
         optimizer = make_optimiser(self.plain.parameters(), config.fit)
         compiled: Any = torch.compile(self.plain) if config.fit.compile else self.plain
         self.network, self.optimizer = fabric.setup(compiled, optimizer)
-        average = get_ema_multi_avg_fn(config.fit.ema_decay)  # type: ignore[no-untyped-call]
-        self.ema = AveragedModel(self.plain, multi_avg_fn=average).eval()
+        self.ema = AveragedModel(self.plain, multi_avg_fn=_moving_average(config.fit.ema_decay)).eval()
         self.schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, make_schedule(config.fit))
         self.teacher = self._teacher()
         self.step = 0
@@ -266,6 +266,22 @@ class FitState:
                 if not (np.isfinite(noise).all() and math.isfinite(sd)):
                     return str(getattr(noise, "filename", self.prepared / BANK_FOLDER))
         return None
+
+
+def _moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """Return the update of an exponential moving average (EMA) of weights.
+
+    Of few steps the decay is lower, ``(1 + n) / (10 + n)`` (Abadi et al., TensorFlow's ``num_updates``): after 1000
+    steps a decay of 0.999 alone would still be a third untrained weights.
+    """
+
+    @torch.no_grad()
+    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+        done = int(count)
+        now = 1 - min(decay, (1 + done) / (10 + done))
+        torch._foreach_lerp_(averaged, current, now)
+
+    return update
 
 
 class _Steps(Dataset[Batch]):

@@ -176,7 +176,7 @@ def test_levels_may_be_shares_of_a_window():
 
 
 def test_parameters_of_the_mixture_are_those_of_its_noise():
-    draws = drawn_from(NoiseConfig(sd_map=0.5, anisotropy=0), 300, seeded(3), target_sd=5.0)
+    draws = drawn_from(NoiseConfig(sd_map=0.5, anisotropy=0, mixed_share=0), 300, seeded(3), target_sd=5.0)
     ratio = np.array([float(d.noise.square().mean().sqrt()) / d.sd for d in draws])
     assert ratio.mean() == pytest.approx(1, abs=0.02), "the SD map keeps the level"
 
@@ -210,7 +210,7 @@ def test_quantum_noise_is_weaker_in_fat_than_in_bone():
 
 def test_projection_noise_of_the_patch_is_scaled_to_the_level_drawn():
     projection = torch.randn(1, 64, 64, generator=seeded(1)) * torch.linspace(0.5, 1.5, 64)
-    config = NoiseConfig(projection_share=0.5, clean_share=0, sd_low=10, sd_high=40)
+    config = NoiseConfig(projection_share=0.5, mixed_share=0, clean_share=0, sd_low=10, sd_high=40)
     draws = drawn_from(config, 400, seeded(2), projection=projection)
     ours = [d for d in draws if d.model == "projection"]
     assert len(ours) / 400 == pytest.approx(0.5, abs=0.08)
@@ -219,6 +219,27 @@ def test_projection_noise_of_the_patch_is_scaled_to_the_level_drawn():
     assert min(float(f.mean()) for f in factors) >= 10
     assert all(d.sd == pytest.approx(float(d.noise.square().mean().sqrt()), rel=1e-5) for d in ours)
     assert all(d.model != "projection" for d in drawn_from(config, 20, seeded(2))), "no bank, none of its noise"
+
+
+@pytest.mark.parametrize("banked", [False, True])
+def test_white_noise_upon_correlated_noise_has_its_share_of_the_variance(banked):
+    """A smooth kernel leaves nothing near Nyquist: what is there is the white part, which is flat."""
+    told = {"mean_frequency": (0.1, 0.15), "order": (2.0, 8.0), "anisotropy": 0.0, "sd_map": 0.0, "quantum_share": 0}
+    smooth = NoiseShape(0.12, 4.0, 1.0)
+    projection = correlated_noise(torch.ones(1), alike(smooth, 1), 64, 64, seeded(3))[0] if banked else None
+    share = 1.0 if banked else 0.0
+    config = NoiseConfig(white_share=0, mixed_share=0.5, projection_share=share, clean_share=0, **told)
+    draws = drawn_from(config, 400, seeded(2), projection=projection)
+    mixed = [d for d in draws if d.white > 0]
+    assert len(mixed) / 400 == pytest.approx(0.5, abs=0.08)
+    assert {d.model for d in draws} == {"projection" if banked else "correlated"}
+    for some, least, most in ((mixed, 0.1, 0.9), ([d for d in draws if d.white == 0], 0.0, 0.0)):
+        f, nps = radial_nps(torch.stack([d.noise / d.sd for d in some]))
+        shares = [d.white for d in some]
+        assert float(nps[f > 0.45].mean()) / 64**2 == pytest.approx(np.mean(shares), abs=0.02)
+        assert min(shares) >= least
+        assert max(shares) <= most
+    assert np.mean([float(d.noise.std()) / d.sd for d in draws]) == pytest.approx(1, abs=0.02)
 
 
 def mean_frequencies(noise: torch.Tensor) -> tuple[float, float]:

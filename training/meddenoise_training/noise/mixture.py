@@ -29,6 +29,7 @@ class NoiseDraw:
     :param shape: of correlated noise, else None.
     :param quantum: whether its variance follows the attenuation.
     :param sd_map: strength of the SD map on it; 0 none.
+    :param white: share of the variance that is white noise upon that of a kernel or of projections.
     """
 
     noise: Tensor
@@ -37,6 +38,7 @@ class NoiseDraw:
     shape: NoiseShape | None = None
     quantum: bool = False
     sd_map: float = 0.0
+    white: float = 0.0
 
 
 def draw_noise(
@@ -65,16 +67,18 @@ def draw_noise(
 
     slices, height, width = hu.shape
     sd = _draw_sd(uniform, target_sd, config)
-    if projection is not None and uniform(0, 1) < config.projection_share:
-        noise = shared_between(projection, overlap) * sd
-        return NoiseDraw(noise, float(noise[slices // 2].square().mean().sqrt()), "projection")
-    white = uniform(0, 1) < config.white_share
-    shape = None if white else _draw_shape(uniform, config)
     level = torch.full((slices,), sd)
+    if projection is not None and uniform(0, 1) < config.projection_share:
+        noise, upon = _with_white(projection.unsqueeze(1) * sd, level, uniform, config, generator)
+        noise = shared_between(noise, overlap)[:, 0]
+        return NoiseDraw(noise, float(noise[slices // 2].square().mean().sqrt()), "projection", white=upon)
+    white = uniform(0, 1) < config.white_share
+    shape, upon = None if white else _draw_shape(uniform, config), 0.0
     if shape is None:
         noise = gaussian_noise(level, height, width, generator)
     else:
         noise = correlated_noise(level, alike(shape, slices), height, width, generator)
+        noise, upon = _with_white(noise, level, uniform, config, generator)
     quantum = uniform(0, 1) < config.quantum_share
     # One or the other: both are ways for the SD to differ from place to place.
     strength = 0.0 if quantum else uniform(0, config.sd_map)
@@ -89,7 +93,28 @@ def draw_noise(
         shape,
         quantum,
         strength,
+        upon,
     )
+
+
+def _with_white(
+    noise: Tensor,
+    level: Tensor,
+    uniform: Callable[[float, float], float],
+    config: NoiseConfig,
+    generator: torch.Generator,
+) -> tuple[Tensor, float]:
+    """Replace a share of the variance of noise by white noise, in some patches; return the noise and the share.
+
+    A network that has seen each kind alone takes the white part of both and leaves the coarse one, which it cannot tell
+    from anatomy without the white one's level.
+    """
+    if not uniform(0, 1) < config.mixed_share:
+        return noise, 0.0
+    share = uniform(0.1, 0.9)
+    height, width = noise.shape[-2:]
+    white = gaussian_noise(level, height, width, generator)
+    return math.sqrt(1 - share) * noise + math.sqrt(share) * white, share
 
 
 def _draw_sd(uniform: Callable[[float, float], float], target_sd: float, config: NoiseConfig) -> float:
