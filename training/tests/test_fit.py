@@ -9,6 +9,7 @@ import shutil
 
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from meddenoise.errors import InputError
 from meddenoise_training.checkpoint import read_checkpoint
@@ -17,7 +18,7 @@ from meddenoise_training.fit import fit, steps_within
 from meddenoise_training.logs import FIGURES_NAME, LOG_NAME
 from meddenoise_training.losses import charbonnier
 from meddenoise_training.processes import Processes
-from meddenoise_training.state import FitState
+from meddenoise_training.state import FitState, _moving_average
 from meddenoise_training.validation import Validation
 
 TINY = {
@@ -183,3 +184,16 @@ def test_a_network_that_looks_at_three_slices_is_trained_and_validated(prepared,
     assert state.plain.get_parameter("entrance.weight").shape[1] == 12
     with (tmp_path / "run" / FIGURES_NAME).open() as file:
         assert {row["name"] for row in csv.DictReader(file)} >= {"ct, white", "synthetic, none"}
+
+
+def test_the_average_follows_in_the_first_steps_and_has_its_decay_later():
+    """Of weights that rise by 1 a step an average of decay d lies d / (1 - d) behind; at first a tenth of the steps."""
+    network = torch.nn.Linear(1, 1, bias=False)
+    averaged = AveragedModel(network, multi_avg_fn=_moving_average(0.999))
+    behind = []
+    for step in range(20_001):
+        network.weight.data.fill_(float(step))
+        averaged.update_parameters(network)
+        behind.append(step - float(averaged.module.weight))
+    assert behind[1000] == pytest.approx(100, rel=0.05)
+    assert behind[20_000] == pytest.approx(999, rel=0.01)
