@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +69,11 @@ def find_model(name_or_path: str | Path, device: str = "auto") -> Model:
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return Model(path.stem, path.stem, f"Own weights: {path}", path, None)
+    if (path / "checkpoint.pt").is_file():
+        raise WeightsError(
+            f"{name_or_path} is the folder of a training run; make weights of it first: `meddenoise-train export "
+            f"{shlex.quote(str(name_or_path))} my.safetensors --card card.toml`."
+        )
     raise WeightsError(
         f"There is no model or weights file '{name_or_path}'; the shipped models are: {', '.join(models)}."
     )

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from meddenoise.errors import InputError, OutputError
+from meddenoise.catalogue import find_model
+from meddenoise.errors import InputError, OutputError, WeightsError
 from meddenoise_training.checkpoint import CHECKPOINT_NAME, read_checkpoint, write_checkpoint
 from meddenoise_training.cli import main
 from meddenoise_training.cli.ending import asked_to_stop
@@ -164,3 +165,8 @@ def test_a_checkpoint_with_parts_of_another_network_is_named(run, prepared, tmp_
             InputError, match=r"The checkpoint in .* is damaged: its parts do not fit its configuration"
         ):
             train(prepared, tmp_path, 2)
+
+
+def test_a_run_given_for_a_model_is_to_be_exported_first(run):
+    with pytest.raises(WeightsError, match=rf"^{run} is the folder of a training run; .*meddenoise-train export {run} "):
+        find_model(run)

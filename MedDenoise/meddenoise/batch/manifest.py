@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from meddenoise.batch.inventory import Entry, Stamp
-from meddenoise.batch.lock import locked
 from meddenoise.batch.outcome import Outcome, disk_full, says_disk_is_full
 from meddenoise.errors import InputError, OutputError
+from meddenoise.folder_lock import locked
 
 MANIFEST_FILE = "meddenoise-batch.jsonl"
+_LOCK_FILE = ".meddenoise-batch.lock"
 _FORMAT = 1
 
 
@@ -156,7 +157,7 @@ def open_manifest(
     :raises OutputError: when another run holds it, or it cannot be written.
     :raises InputError: when it is damaged, or was begun with other settings.
     """
-    with locked(folder):
+    with locked(folder, _LOCK_FILE):
         manifest = Manifest(folder / MANIFEST_FILE)
         manifest._load(json.loads(json.dumps(settings)), choose_precision)
         yield manifest

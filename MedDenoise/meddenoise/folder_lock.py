@@ -12,22 +12,25 @@ from pathlib import Path
 from meddenoise.errors import OutputError
 from meddenoise.remarks import remark
 
-LOCK_FILE = ".meddenoise-batch.lock"
 _HELD_BY_ANOTHER = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, name: str, *, otherwise: str = ", or choose another output folder") -> Iterator[None]:
     """Hold the lock of an output folder; its file stays there afterwards (to remove it could let two others in).
 
     It is the system's own lock, which the system takes back when its holder ends, by ``kill -9`` too. On NFS it holds
     between machines (Linux passes it to the server); the lock of a machine that died lasts until the server gives it
     up. Where a file system has no locks, a warning says so.
 
+    :param folder: made where it is not there.
+    :param name: of the lock's file in it.
+    :param otherwise: what can be done but wait, for the sentence that refuses.
     :raises OutputError: when another process holds it, or the folder cannot be written to.
     """
     try:
-        descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written to ({error.strerror or error}); choose another.") from error
     try:
@@ -35,9 +38,7 @@ def locked(folder: Path) -> Iterator[None]:
             _lock(descriptor)
         except OSError as error:
             if error.errno in _HELD_BY_ANOTHER:
-                raise OutputError(
-                    f"Another run is at work on {folder}; wait until it ends, or choose another output folder."
-                ) from error
+                raise OutputError(f"Another run is at work on {folder}; wait until it ends{otherwise}.") from error
             remark(
                 f"The file system of {folder} cannot lock files ({error.strerror or error}), so that a second run at "
                 "the same time would not be noticed; start one at a time."
