@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from meddenoise import metrics
 from meddenoise.errors import InputError
@@ -192,12 +193,25 @@ def test_the_gain_of_one_result_over_another_is_paired():
     assert inside >= 0.85 * 60, "there is no gain, and 95 % of the intervals should say so"
 
 
-def test_jackknife_of_a_mean_is_its_standard_error():
-    values = np.random.default_rng(14).normal(7, 3, 40)
-    left = [np.delete(values, n).mean() for n in range(40)]
+@pytest.mark.parametrize("count", [2, 5, 10, 40])
+def test_jackknife_of_a_mean_is_its_standard_error_times_students_t(count):
+    values = np.random.default_rng(14).normal(7, 3, count)
+    left = [np.delete(values, n).mean() for n in range(count)]
     found = metrics.jackknife_interval(values.mean(), left)
-    half = 1.96 * values.std(ddof=1) / math.sqrt(40)
-    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half))
+    expected = stats.t.interval(0.95, count - 1, values.mean(), stats.sem(values))
+    assert (found.low, found.high) == pytest.approx(expected)
+
+
+def test_jackknife_over_five_batches_covers_what_it_says():
+    draws = np.random.default_rng(15).normal(0, 1, (2000, 5))
+    left = (draws.sum(axis=1, keepdims=True) - draws) / 4
+    found = [metrics.jackknife_interval(mean, row) for mean, row in zip(draws.mean(axis=1), left, strict=True)]
+    assert np.mean([i.low <= 0 <= i.high for i in found]) == pytest.approx(0.95, abs=0.015)
+
+
+def test_one_part_alone_has_no_interval():
+    found = metrics.jackknife_interval(3.0, [3.0])
+    assert (found.value, found.low, found.high) == (3, 3, 3)
 
 
 def test_area_under_curve_counts_pairs():

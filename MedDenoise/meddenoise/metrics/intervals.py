@@ -1,4 +1,4 @@
-"""Means with 95 % intervals, resampled by patient: slices of one patient are no independent evidence."""
+"""95 % intervals: of means over patients, whose slices are no independent evidence; of what is left out in parts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import numpy.typing as npt
 from meddenoise.errors import InputError
 
 _RESAMPLES = 5000
-#: Half of a 95 % interval in standard errors.
-_NORMAL_95 = 1.96
 
 
 @dataclass(frozen=True)
@@ -31,14 +29,18 @@ def percentile_interval(value: float, draws: npt.ArrayLike) -> Interval:
 
 
 def jackknife_interval(value: float, left_out: npt.ArrayLike) -> Interval:
-    """Return a value with the 95 % interval of the jackknife: ``1.96 sqrt((n - 1) / n sum (x_i - mean)^2)`` either way.
+    """Return a value with the 95 % interval of the jackknife: ``t sqrt((n - 1) / n sum (x_i - mean)^2)`` either way.
 
-    Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 11.
+    Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 11; t is Student's of n - 1 degrees of
+    freedom. Of one part alone the interval has no width and tells nothing.
 
     :param left_out: the same measured with one of n equal parts of the data left out, one after the other.
     """
+    from scipy.special import stdtrit
+
     left = np.asarray(left_out, dtype=np.float64)
-    half = _NORMAL_95 * float(np.sqrt((len(left) - 1) * np.var(left)))
+    error = float(np.sqrt((len(left) - 1) * np.var(left)))
+    half = float(stdtrit(len(left) - 1, 0.975)) * error if len(left) > 1 else 0.0
     return Interval(float(value), float(value) - half, float(value) + half)
 
 
@@ -46,7 +48,7 @@ def patient_mean(values: Sequence[float], patients: Sequence[str], *, seed: int 
     """Return the mean of the patients' means with its interval: each patient counts once, however many slices.
 
     Percentile bootstrap (Efron and Tibshirani, 1993) over patients. Of one patient alone the interval has no width and
-    tells nothing; of fewer than about ten it is too narrow.
+    tells nothing; of few it is too narrow: it holds the true mean in 75 % of cases of three patients, 90 % of ten.
 
     :param values: one a slice or volume, any unit.
     :param patients: whose each value is.

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import t as student
 
 from meddenoise.errors import InputError
 from meddenoise.metrics import (
@@ -27,6 +28,10 @@ from meddenoise_training.benchmark.phantoms import LESIONS, Disc
 
 #: Regions are left out in so many batches for the interval of a shift.
 _BATCHES = 10
+#: Of 1.96 standard errors either way are the intervals of parts that were kept before Student's t was taken.
+_NORMAL_95 = 1.96
+#: Names of what has an interval by jackknife.
+_JACKKNIFED = {"ratio", "shift", "auc", "detectability"}
 #: Of a disc's transfer function so much is kept, cycles/mm.
 _HIGHEST_FREQUENCY = 0.9
 
@@ -39,7 +44,7 @@ def contrast_transfer(
     :param before: (batches, j, i), HU: means over some realisations each; ``after``: of the same denoised.
     :param radius: pixels.
     :returns: by contrast ``f50`` and ``f50_input`` (cycles/mm), ``ratio`` of both with its 95 % interval (jackknife
-        over the batches; None where a function stays above a half), ``frequency`` and ``ttf`` of the result.
+        over the ``batches``; None where a function stays above a half), ``frequency`` and ``ttf`` of the result.
     """
     found = {}
     for contrast in sorted({disc.contrast for disc in discs}):
@@ -50,6 +55,7 @@ def contrast_transfer(
             "f50": own.f50 if np.isfinite(own.f50) else None,
             "f50_input": base.f50 if np.isfinite(base.f50) else None,
             "ratio": _ratio(before, after, these, radius, pixel),
+            "batches": len(before),
             "frequency": _rounded(own.frequency[kept][::4]),
             "ttf": _rounded(own.value[kept][::4]),
         }
@@ -61,8 +67,8 @@ def texture(rois: Image, before: Image, pixel: float) -> dict[str, Any]:
 
     :param before: the same regions as they were before denoising, (n, j, i) HU.
     :returns: with them ``shift``: the mean frequency over that before, less 1, with its 95 % interval (jackknife over
-        batches of regions); and ``reduction``: the noise-reduction profile at the frequencies, None where a spectrum
-        has no power.
+        ``batches`` of regions); and ``reduction``: the noise-reduction profile at the frequencies, None where a
+        spectrum has no power.
     """
 
     def shift(kept: npt.NDArray[np.intp]) -> float:
@@ -73,6 +79,7 @@ def texture(rois: Image, before: Image, pixel: float) -> dict[str, Any]:
     reduction = noise_reduction_profile(base, found)
     return {
         "shift": _jackknife(shift, len(rois), _BATCHES),
+        "batches": min(_BATCHES, len(rois)),
         "frequency": _rounded(found.frequency * pixel),
         "nps": _rounded(found.profile),
         "reduction": [round(float(value), 4) if np.isfinite(value) else None for value in reduction],
@@ -105,8 +112,24 @@ def lesion_figures(rois: Image, kinds: Sequence[int | None], places: Sequence[in
                 "auc": list(astuple(seen.auc)),
                 "auc_without": [round(auc, 5) for auc in seen.auc_without],
                 "detectability": list(astuple(seen.detectability)),
+                "batches": len(seen.auc_without),
                 "regions": [len(present), len(absent)],
             }
+    return found
+
+
+def with_student_intervals(part: Any) -> Any:
+    """Return a part with the intervals that are made now: those of parts kept earlier, without ``batches``, widened."""
+    if not isinstance(part, dict):
+        return part
+    found = {key: with_student_intervals(value) for key, value in part.items()}
+    if "batches" not in found:
+        # As many as the tasks of such parts had.
+        batches = {"ratio": 5, "shift": _BATCHES}
+        for key in _JACKKNIFED & found.keys():
+            if found[key] is not None:
+                count = batches[key] if key in batches else len(found["auc_without"])
+                found[key] = _widened(found[key], count, within=(0.0, 1.0) if key == "auc" else None)
     return found
 
 
@@ -158,6 +181,14 @@ def _jackknife(measure: Callable[[npt.NDArray[np.intp]], float], count: int, bat
         return None
     interval = jackknife_interval(whole, left)
     return [interval.value, interval.low, interval.high]
+
+
+def _widened(kept: list[float], batches: int, *, within: tuple[float, float] | None) -> list[float]:
+    """Return an interval of 1.96 standard errors, that was clipped to ``within``, as one of Student's t."""
+    value, low, high = kept
+    half = max(high - value, value - low) / _NORMAL_95 * float(student.ppf(0.975, batches - 1))
+    ends = (value - half, value + half)
+    return [value, *(ends if within is None else np.clip(ends, *within).tolist())]
 
 
 def _rounded(values: npt.NDArray[np.float64]) -> list[float]:

@@ -21,7 +21,12 @@ from meddenoise_training.benchmark.conditions import (
 )
 from meddenoise_training.benchmark.images import Report, strength_name
 from meddenoise_training.benchmark.methods import Method
-from meddenoise_training.benchmark.observers import contrast_transfer, lesion_figures, texture
+from meddenoise_training.benchmark.observers import (
+    contrast_transfer,
+    lesion_figures,
+    texture,
+    with_student_intervals,
+)
 from meddenoise_training.benchmark.phantoms import (
     DISC_RADIUS_MM,
     PIXEL_MM,
@@ -110,7 +115,7 @@ def measure_tasks(
             )
     if not pools:
         report("No patient slice has room for lesions in its soft tissue: detectability in uniform tissue only.")
-    return found
+    return {task: with_student_intervals(parts) for task, parts in found.items()}
 
 
 class _Pool:
