@@ -14,6 +14,11 @@ from meddenoise_training.manifest import MANIFEST_NAME
 from meddenoise_training.noise.bank import BANK_FOLDER
 
 
+def prepared_identity(prepared: Path) -> str:
+    """Return the hash of a prepared folder's manifest: of the same CT prepared twice it differs, as its salts do."""
+    return sha256_of(prepared / MANIFEST_NAME)
+
+
 def data_identity(prepared: Path, config: Config) -> dict[str, str | None]:
     """Return hashes by key of a checkpoint: of the manifest, and of the records of bank and targets.
 
@@ -22,7 +27,7 @@ def data_identity(prepared: Path, config: Config) -> dict[str, str | None]:
     """
     targets = config.data.targets
     return {
-        "manifest": sha256_of(prepared / MANIFEST_NAME),
+        "manifest": prepared_identity(prepared),
         "bank": _bank(prepared / BANK_FOLDER) if config.noise.projection_share > 0 else None,
         "targets": sha256_of(prepared / TARGETS_FOLDER / targets / RECORD_NAME) if targets is not None else None,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -169,11 +170,27 @@ def test_a_benchmark_that_is_none_for_this_card_is_refused(run, prepared, card_t
         (lambda r: r["methods"][1].update(group="baseline"), "holds figures of no weights of MedDenoise"),
         (lambda r: r.update(format=1), "of another version"),
         (lambda r: r.pop("format"), "no benchmark.json"),
+        (lambda r: r.pop("manifest"), "does not tell which prepared folder it measured; run"),
     ):
         with pytest.raises(InputError, match=words):
             export(run, tmp_path / "mine.safetensors", card_text, benchmark=changed(measured, own, change))
     with pytest.raises(InputError, match=r"no benchmark\.json"):
         export(run, tmp_path / "mine.safetensors", card_text, benchmark=tmp_path / "nowhere.json")
+    assert not (tmp_path / "mine.safetensors").exists()
+
+
+def test_patients_trained_on_do_not_pass_by_being_prepared_again(run, archive, prepared, card_text, measured, tmp_path):
+    """The second prepare gives the same patients other names."""
+    again = tmp_path / "again"
+    prepare(archive, again, slab_mm=5.0, synthetic=2, sources=archive / "sources.toml", report=lambda _: None)
+    first = measured.parent.parent / "first.safetensors"
+    methods = [input_itself(), weights_method(str(first), strength=0.8, precision="float32")]
+    plan = dataclasses.replace(SMALL, split="train", slices=1, conditions=("white 25",), bodies=(1,))
+    result = run_benchmark(again, tmp_path / "out", methods, plan, report=lambda _: None)
+    names = {e.patient for e in read_manifest(prepared).splits["train"]}
+    assert names.isdisjoint(case["patient"] for case in result["cases"]["patients"])
+    with pytest.raises(InputError, match="measured another prepared folder than the one that these weights were"):
+        export(run, tmp_path / "mine.safetensors", card_text, benchmark=tmp_path / "out" / RESULT_NAME)
     assert not (tmp_path / "mine.safetensors").exists()
 
 

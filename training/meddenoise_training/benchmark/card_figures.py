@@ -52,6 +52,8 @@ class Benchmarked:
         self._input = next((m.name for m in methods if m.group == "input"), None)
         self.split: str = self._result["plan"]["split"]
         self.patients = {case["patient"] for case in self._result["cases"]["patients"]}
+        #: :func:`~meddenoise_training.data_identity.prepared_identity` of what it measured; None where it is not told.
+        self.manifest: str | None = self._result.get("manifest")
 
     def figures(self) -> dict[str, Any]:
         """Return the figures for a card, plain JSON values; every interval is [value, low, high] of 95 %.

@@ -33,6 +33,7 @@ from meddenoise_training.benchmark.plots import write_plots
 from meddenoise_training.benchmark.report import write_report
 from meddenoise_training.benchmark.store import Store, write_beside
 from meddenoise_training.benchmark.tasks import Effort, measure_tasks
+from meddenoise_training.data_identity import prepared_identity
 from meddenoise_training.manifest import read_manifest
 from meddenoise_training.peers import use_threads
 
@@ -119,6 +120,7 @@ def run_benchmark(
     result = {
         "format": RESULT_FORMAT,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "manifest": prepared_identity(prepared),
         "plan": asdict(plan),
         "software": _software(),
         "cases": {
