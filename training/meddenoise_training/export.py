@@ -64,7 +64,9 @@ def export(run: Path, target: Path, card_text: Path, *, benchmark: Path | None =
     _refuse_other_data(saved, prepared, config)
     network = averaged_network(saved, config)
     assert isinstance(network, ResidualAutoencoder)
-    measured = {} if benchmark is None else {"benchmark": _measured(benchmark, network, text, origins)}
+    measured = (
+        {} if benchmark is None else {"benchmark": _measured(benchmark, network, text, origins, saved["manifest"])}
+    )
     card = ModelCard(
         architecture=config.shape,
         hu_per_unit=HU_PER_UNIT,
@@ -104,13 +106,26 @@ def _refuse_shipped_name(name: str, target: Path, card_text: Path) -> None:
         )
 
 
-def _measured(path: Path, network: ResidualAutoencoder, text: CardText, origins: Origins) -> dict[str, Any]:
+def _measured(
+    path: Path, network: ResidualAutoencoder, text: CardText, origins: Origins, manifest: str
+) -> dict[str, Any]:
     """Return the benchmark's figures of a network.
 
-    :raises InputError: when they are of other weights, of patients seen in training, or of another strength than the
-        card's default.
+    :param manifest: of the prepared folder that the run was trained on, as its checkpoint tells it.
+    :raises InputError: when they are of other weights, of another prepared folder, of patients seen in training, or of
+        another strength than the card's default.
     """
     found = Benchmarked(path, tensors_digest(network))
+    if found.manifest is None:
+        raise InputError(
+            f"{path} does not tell which prepared folder it measured; run `meddenoise-train benchmark` into the same "
+            "folder again, which keeps what is measured."
+        )
+    if found.manifest != manifest:
+        raise InputError(
+            f"{path} measured another prepared folder than the one that these weights were trained on, where the same "
+            "patients have other names; benchmark them on the split 'test' of the one they were trained on."
+        )
     if origins.trained_on(found.patients):
         raise InputError(
             f"{path} measured patients that these weights were trained on (split '{found.split}'); benchmark them on "
