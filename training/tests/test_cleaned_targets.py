@@ -7,13 +7,15 @@ import signal
 
 import numpy as np
 import pytest
+import torch
 
-from meddenoise import Denoiser
+from meddenoise import Denoiser, estimate_noise
 from meddenoise.errors import InputError, OutputError
 from meddenoise_training.cleaned_targets import TARGETS_FOLDER, CleanedTargets, clean_targets
-from meddenoise_training.config import DataConfig
+from meddenoise_training.config import DataConfig, load_config
 from meddenoise_training.dataset import Patches
 from meddenoise_training.manifest import open_slices, read_manifest
+from meddenoise_training.samples import Samples
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,37 @@ def test_patches_are_cleaned_and_their_inputs_partly_not(cleaned):
             assert np.array_equal(np.sort(patch.base.numpy(), axis=None), np.sort(hu[patch.slice], axis=None))
             assert patch.base_sd == pytest.approx(manifest.splits["train"][patch.slice].noise_sd)
     assert 0.25 < np.mean(as_it_was) < 0.75
+
+
+@pytest.mark.parametrize("as_it_was", [True, False])
+def test_the_unit_of_the_loss_is_the_noise_of_the_input(cleaned, as_it_was):
+    """The network has to remove what the slice carried before, where it is shown that; more is added than is left."""
+    settings = {"data.patch": 64, "data.targets": "once", "data.own_noise": float(as_it_was), "data.synthetic_share": 0}
+    drawer = Samples(cleaned, load_config(None, {**settings, "fit.scale_floor_hu": 2.0}))
+    manifest = read_manifest(cleaned)
+    left = CleanedTargets(cleaned, manifest, "once").noise_sd
+    batch = drawer.draw(0, range(24))
+    added = torch.tensor([drawer.drawn(0, place).noise.sd for place in range(24)])
+    before = torch.tensor([manifest.splits["train"][i].noise_sd for i in batch.slices.tolist()])
+    after = torch.tensor([left[i] for i in batch.slices.tolist()])
+    assert float((after / before).max()) < 0.8
+    torch.testing.assert_close(batch.scale.flatten(), torch.hypot(added, before if as_it_was else after) + 2)
+    assert float((added / after).min()) >= 1.5
+    assert float((added / before).min()) < 1.5
+
+
+def test_no_slice_is_called_noisier_for_being_cleaned(prepared, tmp_path):
+    """Its own estimate of less, as one with little tissue may get, is kept."""
+    folder = shutil.copytree(prepared, tmp_path / "prepared")
+    manifest = read_manifest(folder)
+    first, second, *_ = scanned(manifest)
+    entries = manifest.splits["train"]
+    entries[first] = entries[first].model_copy(update={"noise_sd": 1.0})
+    clean_targets(folder, manifest, "once", model="fast", threads=1)
+    targets = CleanedTargets(folder, manifest, "once")
+    estimates = [round(estimate_noise(np.array(targets.slice(i))[np.newaxis]), 2) for i in (first, second)]
+    assert estimates[0] > 1.0
+    assert [targets.noise_sd[i] for i in (first, second)] == [1.0, estimates[1]]
 
 
 def interrupt_after(count):

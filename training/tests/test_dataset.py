@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -46,6 +48,23 @@ def test_cleaner_targets_are_drawn_more_often(tmp_path):
     first = target[:, 0, 0] == 10
     assert float(first.sum() / (~first).sum()) == pytest.approx((24**2 + 36) / (12**2 + 36), rel=0.15)
     assert set(sd[first].tolist()) == {12.0}, "each patch comes with the noise of its own slice"
+
+
+def test_of_cleaned_targets_those_that_came_out_cleaner_are_drawn_more_often(tmp_path):
+    """The noisier slice came out with 12 HU, the other one with 24 HU."""
+    slices = np.stack([np.full((32, 32), value, np.int16) for value in (10, 20)])
+    entries = [{"kind": "ct", "noise_sd": 48}, {"kind": "ct", "noise_sd": 24}]
+    folder = write_prepared(tmp_path / "p", slices, entries)
+    targets = folder / "targets" / "once"
+    targets.mkdir(parents=True)
+    record = {"prepared": "2026-01-01", "model": "m", "sha256": "0", "strength": 1, "noise_sd": [12, 24]}
+    (targets / "targets.json").write_text(json.dumps(record))
+    for i in range(2):
+        np.save(targets / f"{i:06d}.npy", slices[i])
+    target, sd = drawn(Patches(folder, DataConfig(patch=16, synthetic_share=0, targets="once")), 2000)
+    first = target[:, 0, 0] == 10
+    assert float(first.sum() / (~first).sum()) == pytest.approx((24**2 + 36) / (12**2 + 36), rel=0.15)
+    assert set(sd[first].tolist()) == {12.0}
 
 
 def test_share_of_synthetic_patches(tmp_path):
