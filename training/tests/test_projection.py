@@ -206,18 +206,6 @@ def test_the_bowtie_takes_photons_from_the_edge_of_the_fan() -> None:
     np.testing.assert_allclose(photons[inside], 1.5e6 * np.exp(-MU_WATER * added), rtol=1e-4)
 
 
-@pytest.mark.parametrize("overlap", [1.0, 2.0, 2.5, 4.0])
-def test_overlapping_slices_share_their_noise(overlap: float) -> None:
-    """Boxes of width w, d apart, overlap by 1 - d/w, and so do their averages correlate."""
-    one = LowDose(views=60, slice_overlap=overlap)
-    noise = low_dose_noise(water_disc(40, 64, 28.0), PIXEL, one, torch.Generator().manual_seed(4)).flatten(1).numpy()
-    alone = low_dose_noise(water_disc(40, 64, 28.0), PIXEL, LowDose(views=60), torch.Generator().manual_seed(4)).numpy()
-    assert noise.std() == pytest.approx(alone.std(), rel=0.06)
-    for distance in (1, 2, 5):
-        measured = (noise[distance:] * noise[:-distance]).mean() / noise.var()
-        assert measured == pytest.approx(max(0.0, 1 - distance / overlap), abs=0.06)
-
-
 @pytest.mark.parametrize("a", [0.5, 0.25, 0.1])
 def test_calibrated_to_the_noise_of_the_slice_itself(a: float) -> None:
     """The SD added is sqrt((1 - a) / a) times the own one, as where two parts of a dose add up to it."""
@@ -267,7 +255,6 @@ def test_padding_counts_as_air_and_slices_need_not_be_square() -> None:
         ({"electronic_variance": -1.0}, "electronic"),
         ({"kernel": "B99"}, "smooth, medium, detail, sharp"),
         ({"modulation": 2.0}, "Modulation and bowtie"),
-        ({"slice_overlap": 0.5}, "overlap"),
         ({"views": 1}, "views"),
     ],
 )

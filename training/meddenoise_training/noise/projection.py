@@ -20,7 +20,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own usage
 from torch import Tensor
 
-from meddenoise_training.noise.overlap import shared_between
 from meddenoise_training.noise.projector import Kernel, back_project, by_slice, detector_count, even_angles, project
 
 #: Attenuation of water at the effective energy of a 120 kV beam, 1/mm.
@@ -57,7 +56,6 @@ class LowDose:
         to this power; 0 none, 0.5 the least noise for the dose (Gies et al., Med Phys 26:2235, 1999).
     :param bowtie: share of the path differences of a water cylinder of 400 mm that the beam shaping filter evens out:
         0 no filter, 1 all (then the edge of the fan gets e^-8 of the photons).
-    :param slice_overlap: thickness of the slices over their spacing: above 1 neighbours share photons, and noise.
     """
 
     dose_fraction: float = 0.25
@@ -67,7 +65,6 @@ class LowDose:
     views: int = 720
     modulation: float = 0.0
     bowtie: float = 0.0
-    slice_overlap: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.dose_fraction <= 1:
@@ -80,8 +77,6 @@ class LowDose:
             raise ValueError(f"{self.views} views are too few; give 2 or more.")
         if not 0 <= self.modulation <= 1 or not 0 <= self.bowtie <= 1:
             raise ValueError("Modulation and bowtie must lie between 0 and 1.")
-        if not 1 <= self.slice_overlap <= 20:
-            raise ValueError(f"The overlap of slices is {self.slice_overlap}; it must lie between 1 and 20.")
 
     @property
     def apodisation(self) -> Kernel:
@@ -92,20 +87,18 @@ class LowDose:
 def low_dose_noise(hu: Tensor, pixel: float | Tensor, settings: LowDose, generator: torch.Generator) -> Tensor:
     """Make the noise that slices would have in addition at a fraction of their dose.
 
-    :param hu: (n, j, i) float32, slices in HU, neighbours in order where ``slice_overlap`` is above 1; values below
-        -1000 (padding) count as air.
+    :param hu: (n, j, i) float32, slices in HU; values below -1000 (padding) count as air.
     :param pixel: width and height of a pixel, mm, of all slices or (n,) of each.
     :param generator: of the device of ``hu``; decides the noise.
-    :returns: (n, j, i) float32, HU, mean 0; to be added to the slices.
+    :returns: (n, j, i) float32, HU, mean 0, each slice's of its own; to be added to the slices.
     """
     integrals = line_integrals(hu, pixel, settings.views)
     variance = missing_variance(integrals, incident_photons(integrals, pixel, settings), settings)
     deviation = variance.clamp_max(STARVED_VARIANCE).sqrt()
     normal = torch.randn(deviation.shape, generator=generator, device=deviation.device, dtype=deviation.dtype)
-    noise = deviation * shared_between(normal, settings.slice_overlap)
     angles = even_angles(settings.views, hu)
     size = (hu.shape[1], hu.shape[2])
-    return back_project(noise, angles, pixel, size, settings.apodisation) * (1000 / MU_WATER)
+    return back_project(deviation * normal, angles, pixel, size, settings.apodisation) * (1000 / MU_WATER)
 
 
 @overload
