@@ -14,6 +14,8 @@ from meddenoise_training.toml_files import parse_toml, read_toml, wrong_fields
 
 ARCHITECTURES: dict[str, Architecture] = {"fast": FAST, "standard": STANDARD}
 Share = Annotated[float, Field(ge=0, le=1)]
+#: No mean frequency of noise above is drawn, cycles/pixel; why: ``noise/kernels.py``.
+HIGHEST_MEAN_FREQUENCY = 0.42
 
 
 class _Section(BaseModel):
@@ -91,8 +93,10 @@ class NoiseConfig(_Section):
     def _ranges(self) -> NoiseConfig:
         if self.sd_low >= self.sd_high:
             raise ValueError("sd_low must be below sd_high")
-        if not 0 < self.mean_frequency[0] <= self.mean_frequency[1] <= 0.42:
-            raise ValueError("mean_frequency must be a rising pair between 0 and 0.42 cycles/pixel")
+        if not 0 < self.mean_frequency[0] <= self.mean_frequency[1] <= HIGHEST_MEAN_FREQUENCY:
+            raise ValueError(
+                f"mean_frequency must be a rising pair between 0 and {HIGHEST_MEAN_FREQUENCY} cycles/pixel"
+            )
         if not 0 < self.order[0] <= self.order[1]:
             raise ValueError("order must be a rising pair above 0")
         return self
@@ -207,7 +211,7 @@ class FitConfig(_Section):
 class Config(_Section):
     """All of it.
 
-    :param architecture: name of a network: of ``ARCHITECTURES``, or a baseline of ``baselines.py``.
+    :param architecture: name of a network: of ``ARCHITECTURES``, or a baseline of ``baselines/``.
     :param network: a network of one's own instead.
     :param init: weights to begin from, of the same architecture: a ``.safetensors`` file or the folder of a run.
     """

@@ -51,7 +51,7 @@ class NoiseShape(NamedTuple):
 
 
 #: A smooth and a sharp body kernel at pixels of about 0.75 mm, and the smooth one with streaks from side to side;
-#: `noise/shapes.py` has those of scanners by name.
+#: `noise/kernels.py` has those of scanners by name.
 SMOOTH = NoiseShape(0.195, 2.0, 1.0)
 SHARP = NoiseShape(0.32, 8.0, 0.86)
 STREAKED = NoiseShape(0.195, 2.0, 1.0, 1.4, math.pi / 2)
