@@ -22,7 +22,7 @@ from meddenoise.errors import InputError, OutputError
 from meddenoise.noise_estimate import estimate_noise
 from meddenoise_training.disk import why_not_written
 from meddenoise_training.manifest import Manifest, open_slices
-from meddenoise_training.whole_file import whole_file
+from meddenoise_training.whole_file import save_array, whole_file
 
 TARGETS_FOLDER = "targets"
 RECORD_NAME = "targets.json"
@@ -80,7 +80,9 @@ def clean_targets(
         for done, index in enumerate(scanned):
             file = beside / _file_name(index)
             if not file.exists():
-                _save(file, denoiser.denoise(stack[index][np.newaxis], strength=strength)[0])
+                cleaned = denoiser.denoise(stack[index][np.newaxis], strength=strength)[0]
+                with whole_file(file) as unfinished:
+                    save_array(unfinished, cleaned)
             # An estimate cannot rise by cleaning; on slices with little tissue it scatters.
             noise_sd[index] = round(min(noise_sd[index], estimate_noise(np.load(file)[np.newaxis])), 2)
             if progress is not None:
@@ -139,11 +141,6 @@ def _begin(folder: Path, begun: dict[str, Any]) -> None:
             f"The targets in {folder} were begun with other weights, another strength or other slices; go on with "
             "those, or remove that folder to begin anew."
         )
-
-
-def _save(path: Path, cleaned: npt.NDArray[np.int16]) -> None:
-    with whole_file(path) as beside, beside.open("wb") as file:
-        np.save(file, cleaned)
 
 
 def _file_name(index: int) -> str:

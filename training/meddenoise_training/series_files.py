@@ -6,7 +6,6 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,7 @@ from meddenoise_training.manifest import Slice
 from meddenoise_training.slabs import Target, TrainingSlice, breaks, runs, targets_of
 from meddenoise_training.synthetic import dead_leaves
 from meddenoise_training.volume_slices import read_slices as read_volume_slices
-from meddenoise_training.whole_file import whole_file
+from meddenoise_training.whole_file import save_array, whole_file
 
 #: No scanned slice is free of noise, whatever the estimate says of one that holds little tissue.
 _LEAST_NOISE_HU = 1.0
@@ -197,12 +196,7 @@ def _of_one_size(slices: list[TrainingSlice], where: str, left_out: list[LeftOut
 def _write(path: Path, slices: list[npt.NDArray[np.int16]], record_path: Path, record: Record) -> None:
     """Write slices, then their record, which tells that they are whole."""
     if slices:
-        write_beside(path, slices)
+        with whole_file(path) as beside:
+            save_array(beside, np.stack(slices))
     with whole_file(record_path) as beside:
         beside.write_text(record.model_dump_json(), "utf-8")
-
-
-def write_beside(path: Path, slices: Any) -> None:
-    """Write (n, j, i) slices beside their place, then rename: never half a file under its own name."""
-    with whole_file(path) as beside, beside.open("wb") as file:
-        np.save(file, np.stack(slices))

@@ -6,6 +6,10 @@ import contextlib
 import errno
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from meddenoise_training.disk import why_not_written
 
@@ -28,6 +32,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     except BaseException:
         _remove(beside)
         raise
+
+
+def save_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write an array as ``np.save`` does, under a name that need not end in ``.npy``, as those beside do not."""
+    with path.open("wb") as file:
+        np.save(file, array)
 
 
 def _remove(path: Path) -> None:

@@ -50,15 +50,15 @@ def test_two_processes_give_what_one_gives(archive, tmp_path):
 
 def fill_the_disk(monkeypatch, after: int) -> None:
     written = iter(range(100))
-    whole = series_files.write_beside
+    whole = series_files.save_array
 
     def write(path, slices):
         if next(written) >= after:
-            path.with_name(f".{path.name}.part").write_bytes(b"half")
+            path.write_bytes(b"half")
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         whole(path, slices)
 
-    monkeypatch.setattr(series_files, "write_beside", write)
+    monkeypatch.setattr(series_files, "save_array", write)
 
 
 def test_a_full_disk_is_one_sentence_and_what_is_done_is_kept(archive, tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ from meddenoise_training.manifest import Manifest, PreparedSlices, Slice, open_s
 from meddenoise_training.noise.projection import LowDose, in_soft_tissue, low_dose_noise
 from meddenoise_training.noise.projector import Kernel
 from meddenoise_training.pool import Pool
-from meddenoise_training.whole_file import whole_file
+from meddenoise_training.whole_file import save_array, whole_file
 
 BANK_FOLDER = "noise-bank"
 #: Slices that share a scanner, and a pass of the projector: eight cost a quarter of eight times one.
@@ -184,8 +184,10 @@ def _make(job: _Job) -> None:
                 | dataclasses.asdict(scanner)
             )
     record = {"slices": job.places, "pixel_mm": pixels, "scanners": scanners, "sd": sd.tolist()}
-    _write_beside(job.target.with_suffix(".json"), lambda path: path.write_text(json.dumps(record), "utf-8"))
-    _write_beside(job.target, lambda path: _save(path, noise))
+    with whole_file(job.target.with_suffix(".json")) as beside:
+        beside.write_text(json.dumps(record), "utf-8")
+    with whole_file(job.target) as beside:
+        save_array(beside, noise)
 
 
 def _sd_in_soft_tissue(noise: Tensor, hu: Tensor) -> float:
@@ -215,14 +217,5 @@ def _agree(path: Path, settings: dict[str, Any]) -> None:
                 f"There is a noise bank of other settings or slices in {path.parent}; remove it to make a new one."
             )
     else:
-        _write_beside(path, lambda beside: beside.write_text(json.dumps(settings), "utf-8"))
-
-
-def _save(path: Path, array: npt.NDArray[np.float16]) -> None:
-    with path.open("wb") as file:
-        np.save(file, array)
-
-
-def _write_beside(path: Path, write: Callable[[Path], object]) -> None:
-    with whole_file(path) as beside:
-        write(beside)
+        with whole_file(path) as beside:
+            beside.write_text(json.dumps(settings), "utf-8")
