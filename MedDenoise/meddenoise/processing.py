@@ -41,6 +41,12 @@ if TYPE_CHECKING:
 Source: TypeAlias = "Path | Series"
 #: What makes a name a file's rather than a folder's; ``CT.denoised`` and ``2.5mm`` are folders.
 _FILE_ENDING = re.compile(r"\.[a-z]{2,5}$", re.IGNORECASE)
+#: What to do about a series that is no regular grid, and what becomes of its slices in DICOM.
+_IRREGULAR = (
+    "save the result as DICOM, where each slice keeps its own place, or convert the series to NRRD or NIfTI with 3D "
+    "Slicer"
+)
+_SLICE_BY_SLICE = "each slice is denoised by itself and keeps its place"
 
 
 @dataclass(frozen=True)
@@ -424,7 +430,11 @@ def _read(source: Source, settings: Settings) -> tuple[Volume, Acquisition]:
         return read_volume(source), Acquisition()
     from meddenoise.dicom import read_series
 
-    return read_series(source, regular=settings.output != "dicom"), read_acquisition(source)
+    if settings.output == "dicom":
+        volume = read_series(source, regular=False, then=_SLICE_BY_SLICE)
+    else:
+        volume = read_series(source, then=_IRREGULAR)
+    return volume, read_acquisition(source)
 
 
 def _read_mask(settings: Settings, volume: Volume) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -168,9 +169,12 @@ def test_a_series_goes_into_a_folder_apart_from_the_input(archive: Path, tmp_pat
 
 
 def test_a_series_with_a_gap_goes_to_dicom_but_not_to_a_file(archive: Path, tmp_path: Path, model: list[str]):
-    assert_refused(run("denoise", archive / "b", tmp_path / "out.nrrd", *model, "--quiet"), "misses slices")
+    refused = run("denoise", archive / "b", tmp_path / "out.nrrd", *model, "--quiet")
+    assert_refused(refused, "The CT series misses slices: ")
+    assert_refused(refused, "; save the result as DICOM, where each slice keeps its own place, or ")
     result = succeed("denoise", archive / "b", tmp_path / "out", *model, "--quiet")
-    assert "warning: " in result.stderr
+    assert "warning: The CT series misses slices: " in result.stderr
+    assert "; each slice is denoised by itself and keeps its place." in result.stderr
     assert len(list((tmp_path / "out").iterdir())) == 4
 
 
@@ -342,7 +346,8 @@ def test_a_reader_who_has_seen_enough_is_no_error(archive: Path):
 def test_list(archive: Path):
     text = succeed("list", archive).stdout
     assert "1.2.3.1: 'Series 1', 3 slices, voxels 0.7 x 0.8 x 2.5 mm, thickness 2.5 mm, kernel B30f, 120 kV" in text
-    assert "not one volume: " in text
+    assert "not one volume: The CT series misses slices: " in text
+    assert "it can be denoised into DICOM alone" in text
     assert f"2 CT series in {archive}; beside them 1 MR file, 1 non-DICOM file." in text
     values = json.loads(succeed("list", archive, "--json").stdout)
     assert [(row["uid"], row["readable"]) for row in values["series"]] == [("1.2.3.1", True), ("1.2.3.2", False)]
@@ -353,6 +358,14 @@ def test_noise_as_json(ct: Path):
     values = json.loads(succeed("noise", ct, "--json").stdout)
     assert values["size"] == [33, 40, 3]
     assert 17 < values["noise_sd_hu"] < 23
+
+
+def test_noise_of_a_series_with_a_gap_is_measured_slice_by_slice(archive: Path):
+    result = succeed("noise", archive / "b")
+    assert re.fullmatch(r"[12]\d\.\d HU estimated noise in .* \(4 slices of 40 x 33\)\n", result.stdout)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("warning: The CT series misses slices: ")
+    assert line.endswith("; each slice is measured by itself.")
 
 
 def test_compare(ct: Path, tmp_path: Path):

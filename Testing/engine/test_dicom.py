@@ -378,7 +378,7 @@ def test_what_is_no_grid_is_read_slice_by_slice_when_asked(tmp_path: Path, posit
     for k, position in enumerate(positions):
         write(ct_slice(k, ImagePositionPatient=position), tmp_path / f"{9 - k}.dcm")
     (series,) = find_series(tmp_path)
-    with pytest.raises(InputError, match=f"{words}.* save the result as DICOM"):
+    with pytest.raises(InputError, match=f"^The CT series .*{words}.*; convert it to NRRD"):
         read_series(series)
     with pytest.warns(InputWarning, match=words):
         volume = read_series(series, regular=False)
@@ -421,7 +421,7 @@ WIDE = np.zeros((ROWS, COLUMNS + 1), np.uint16)
         ({"RescaleIntercept": ""}, "no rescale slope"),
         ({"RescaleSlope": "0"}, "impossible rescale"),
         ({"RescaleType": "MGML"}, "in 'MGML', not in HU"),
-        ({"PixelData": None}, "holds no image"),
+        ({"PixelData": None}, r"\.dcm holds no image or is incomplete; copy it again"),
         ({"PixelData": b"\0\0"}, "damaged, incomplete, or compressed"),
         ({"SamplesPerPixel": 3}, "colour image"),
     ],

@@ -41,7 +41,8 @@ def _row(series: Any) -> dict[str, Any]:
 
     acquisition = read_acquisition(series)
     try:
-        spacing, reason = list(grid_of(series).spacing), None
+        then = "it can be denoised into DICOM alone, where each slice keeps its own place"
+        spacing, reason = list(grid_of(series, then=then).spacing), None
     except InputError as error:
         spacing, reason = None, str(error)
     return {

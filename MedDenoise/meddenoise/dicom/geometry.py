@@ -40,15 +40,16 @@ class Grid:
     direction: tuple[float, ...]
 
 
-def grid_of(series: Series, *, regular: bool = True) -> Grid:
+def grid_of(series: Series, *, regular: bool = True, then: str | None = None) -> Grid:
     """Put the slices of a series in order; of copies of one slice (the same SOP instance) one is used, with a warning.
 
     :param regular: refuse missing slices, uneven spacing and gantry tilt; when False, they give an
         :class:`~meddenoise.errors.InputWarning`, and the grid is nominal.
+    :param then: ends the sentence on them: what to do about it, or what becomes of the slices.
     :raises InputError: for what is not one regular grid: missing or doubled slices, uneven spacing, gantry tilt, mixed
         sizes or orientations, multi-frame files that do not describe their frames, missing positions.
     """
-    name = f"The CT series {series.uid}"
+    name = "The CT series"  # not its UID, which would fill the line; whoever reads one series knows which
     if any(item.is_enhanced and item.frame is None for item in series.slices):
         raise InputError(
             f"{name} is an enhanced multi-frame CT that does not say where its frames lie (functional groups); convert "
@@ -76,12 +77,10 @@ def grid_of(series: Series, *, regular: bool = True) -> Grid:
     spacing, problems = _slice_spacing(along[order])
     problems += _tilt(positions[order], axes, first.pixel_spacing)
     if problems and regular:
-        raise InputError(
-            f"{name} {problems[0]}, so that it is no regular volume; save the result as DICOM, where each slice "
-            "keeps its own place, or convert the series to NRRD or NIfTI with 3D Slicer."
-        )
+        then = then or "convert it to NRRD or NIfTI with 3D Slicer"
+        raise InputError(f"{name} {problems[0]}, so that it is no regular volume; {then}.")
     for problem in problems:
-        remark(f"{name} {problem}; each slice is denoised by itself and keeps its place.")
+        remark(f"{name} {problem}; {then or 'each slice is taken by itself'}.")
     return Grid(
         slices=ordered,
         spacing=(columns, rows, spacing),

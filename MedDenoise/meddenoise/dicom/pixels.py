@@ -118,9 +118,9 @@ def read_with_pixels(path: Path) -> Any:
     except MissingPackageError:
         raise
     except Exception as error:  # pydicom fails in any way on damaged files; the sentence is the same
-        raise InputError(f"{path} cannot be read; it is damaged or incomplete.") from error
+        raise InputError(f"{path} is damaged or incomplete; copy it again, or take it out of the folder.") from error
     if "PixelData" not in dataset:
-        raise InputError(f"{path} holds no image, or is incomplete.")
+        raise InputError(f"{path} holds no image or is incomplete; copy it again, or take it out of the folder.")
     return dataset
 
 
@@ -215,8 +215,8 @@ def stored_values(dataset: Any, path: Path) -> npt.NDArray[np.integer[Any]]:
                 f"{path} is compressed ({syntax.name}); install the Python package 'python-gdcm' to read it."
             ) from error
         raise InputError(
-            f"The image in {path} cannot be read ({syntax.name}); it is damaged, incomplete, or compressed in a "
-            "way that is not supported."
+            f"The image in {path} cannot be read ({syntax.name}), as it is damaged, incomplete, or compressed in a way "
+            "that is not supported; copy it again, or decompress it with another program."
         ) from error
     if not syntax.is_compressed:
         bits_stored, high_bit = int(dataset.BitsStored), dataset.get("HighBit")

@@ -24,18 +24,19 @@ def read_folder(folder: str | Path, series_uid: str | None = None) -> Volume:
     return read_series(choose_series(folder, series_uid))
 
 
-def read_series(series: Series, *, regular: bool = True) -> Volume:
+def read_series(series: Series, *, regular: bool = True, then: str | None = None) -> Volume:
     """Read a CT series.
 
     :param regular: refuse what is no regular grid. When False, uneven spacing, missing slices and gantry tilt only give
-        an :class:`~meddenoise.errors.InputWarning`, and the geometry is nominal: enough to denoise slice by slice and
-        write DICOM, where each slice keeps its own place; not for a volume file.
+        an :class:`~meddenoise.errors.InputWarning`, and the geometry is nominal: enough to measure or denoise slice by
+        slice and write DICOM, where each slice keeps its own place; not for a volume file.
+    :param then: ends the sentence on what is no regular grid: what to do about it, or what becomes of the slices.
     :returns: HU, (k, j, i): int16 where every value is an integer that fits, float32 otherwise; padding as stored
         (-2000 with an intercept of -1024 is -3024 HU), and named where all slices say the same of it. Slices in order
         along their normal; geometry in LPS, as in ITK.
     :raises InputError: when a file is damaged or the slices are no regular grid.
     """
-    grid = grid_of(series, regular=regular)
+    grid = grid_of(series, regular=regular, then=then)
     rows, columns = grid.slices[0].size
     array: npt.NDArray[np.generic] = np.empty((len(grid.slices), rows, columns), np.int16)
     frames: dict[Path, list[tuple[HU, Padding | None]]] = {}
