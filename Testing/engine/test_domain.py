@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from meddenoise.domain import Facts, findings_of
 from meddenoise.errors import WeightsError
 from meddenoise.model_card import ModelCard, TrainingDomain
 from meddenoise.noise import add_correlated_noise, add_gaussian_noise
+from meddenoise.noise_estimate import estimate_noise
 from meddenoise.noise_texture import noise_mean_frequency
 from meddenoise.phantom import Phantom, numerical_abdomen
 
@@ -85,6 +88,7 @@ def test_another_modality_is_refused(ct: np.ndarray) -> None:
         ("kernel", {"kernel": "B70f"}),
         ("kernel", {"kernel": "B70f", "mean_frequency": 0.25}),
         ("texture", {"mean_frequency": 0.36}),
+        ("texture", {"mean_frequency": 0.1}),
         ("thickness", {"thickness_mm": 0.6}),
         ("spacing", {"spacing_mm": 0.5}),
         ("pixel", {"pixel_mm": (0.2, 0.2)}),
@@ -105,6 +109,38 @@ def test_what_stays_inside_it_says_nothing(ct: np.ndarray) -> None:
     assert codes(ct, inside, DOMAIN) == []
     assert codes(ct, Facts((0.7, 0.7), 2.5, kernel="Br36", mean_frequency=0.15), DOMAIN) == []  # smooth, if unknown
     assert codes(ct, Facts((0.7, 0.7), 0.5, thickness_mm=2.0), DOMAIN) == []  # thickness counts, not the spacing
+    assert codes(ct, Facts((0.7, 0.7), 2.5, mean_frequency=0.111), DOMAIN) == []  # within what the estimate may err
+
+
+def test_noise_coarser_than_in_training_is_told_but_not_the_texture_of_organs_without_noise() -> None:
+    clean = numerical_abdomen(slices=2, size=192, seed=4).hu
+    white = np.random.default_rng(0).normal(size=clean.shape)
+    coarse = gaussian_filter(white, (0, 2, 2))
+    told = {
+        name: findings_of(
+            volume,
+            Facts(
+                pixel_mm=(0.7, 0.7),
+                spacing_mm=2.5,
+                noise_sd=estimate_noise(volume),
+                mean_frequency=noise_mean_frequency(volume),
+            ),
+            replace(DOMAIN, noise_mean_frequency=(0.12, 0.4), noise_sd_hu=(0.0, 90.0)),
+        )
+        for name, volume in {
+            "clean": clean,
+            "smooth kernel": add_correlated_noise(clean, 25, seed=1, mean_frequency=0.12),
+            "coarse": clean + 40 * coarse / coarse.std(),
+        }.items()
+    }
+    assert told["clean"] == ()
+    assert told["smooth kernel"] == ()
+    (finding,) = told["coarse"]
+    assert finding.code == "texture"
+    assert finding.sentence == (
+        "Its noise is coarser than any in training (mean frequency 0.10, at least 0.12 cycles/pixel); it may be left "
+        "in."
+    )
 
 
 def test_more_metal_than_ever_seen(ct: np.ndarray) -> None:
