@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from meddenoise.errors import InputError, OutputError
+from meddenoise_training.disk import then_again
 from meddenoise_training.whole_file import whole_file
 
 CHECKPOINT_NAME = "checkpoint.pt"
@@ -28,12 +29,12 @@ def write_checkpoint(run: Path, state: dict[str, Any]) -> None:
     try:
         run.mkdir(parents=True, exist_ok=True)
         with whole_file(run / CHECKPOINT_NAME) as beside:
+            beside.touch()  # of a file that cannot even be made PyTorch would not tell why
             torch.save(state, beside)
     except OSError as error:
         kept = "; the last checkpoint is kept" if (run / CHECKPOINT_NAME).exists() else ""
         raise OutputError(
-            f"The checkpoint cannot be written to {run}: {error.strerror or error}{kept}. Make room, and give the same "
-            "command again."
+            f"The checkpoint cannot be written to {run}: {error.strerror or error}{kept}; {then_again(error)}."
         ) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,15 @@ from meddenoise_training.whole_file import whole_file
 _FIGURE_SLICES = 16
 
 
-def export(run: Path, target: Path, card_text: Path, *, benchmark: Path | None = None, overwrite: bool = False) -> str:
+def export(
+    run: Path,
+    target: Path,
+    card_text: Path,
+    *,
+    benchmark: Path | None = None,
+    overwrite: bool = False,
+    report: Callable[[str], None] = lambda _: None,
+) -> str:
     """Measure the averaged weights of a run on validation and test slices and write them with their card.
 
     :param run: folder of the run; its prepared data must still lie where they were.
@@ -40,6 +49,7 @@ def export(run: Path, target: Path, card_text: Path, *, benchmark: Path | None =
     :param card_text: TOML file with the fields of :class:`~meddenoise_training.card.CardText`.
     :param benchmark: ``benchmark.json`` that measured these very weights, for the card's figures.
     :param overwrite: replace the target and its card where they exist.
+    :param report: called with a line before the figures are measured, which takes a minute.
     :returns: the SHA-256 of the file.
     :raises InputError: without a checkpoint, prepared data or card text, when it is not said where data are from, when
         the card has the name of a shipped model, or the benchmark is not of these weights.
@@ -50,9 +60,12 @@ def export(run: Path, target: Path, card_text: Path, *, benchmark: Path | None =
     for path in (target, target.with_suffix(".md")):
         if path.exists() and not overwrite:
             raise OutputError(f"{path} exists already; choose another name, or give --overwrite to replace it.")
+    if not target.parent.is_dir():
+        raise OutputError(f"There is no folder {target.parent} to write {target.name} to; make it first.")
     saved = read_checkpoint(run)
-    if saved is None:
-        raise InputError(f"There is no checkpoint in {run}; train with `meddenoise-train fit` first.")
+    if saved is None or saved["step"] == 0:
+        there = "no checkpoint" if saved is None else "no step done yet"
+        raise InputError(f"There is {there} in {run}; train with `meddenoise-train fit` first.")
     config, prepared = _config(saved, run), Path(saved["prepared"])
     if config.shape is None:
         raise InputError(
@@ -67,6 +80,7 @@ def export(run: Path, target: Path, card_text: Path, *, benchmark: Path | None =
     measured = (
         {} if benchmark is None else {"benchmark": _measured(benchmark, network, text, origins, saved["manifest"])}
     )
+    report(f"Measuring the weights of {run} on validation and test slices.")
     card = ModelCard(
         architecture=config.shape,
         hu_per_unit=HU_PER_UNIT,

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 
 import torch
 
-from meddenoise.errors import InputError, counted
+from meddenoise.errors import Cancelled, InputError, counted
+from meddenoise.folder_lock import locked
 from meddenoise_training.checkpoint import read_checkpoint
 from meddenoise_training.config import Config
 from meddenoise_training.logs import Logs
 from meddenoise_training.plots import plot
-from meddenoise_training.processes import Processes, any_process
+from meddenoise_training.processes import Processes, any_process, in_the_first
 from meddenoise_training.samples import Batch
 from meddenoise_training.state import FitState, NotFiniteError
 from meddenoise_training.validation import Validation
 
 _PACE_STEPS = 30
+_LOCK_FILE = ".meddenoise-train.lock"
 
 
 def fit(
@@ -35,13 +38,14 @@ def fit(
     """Train to the planned number of steps; the same call goes on where an interrupted one stopped.
 
     :param prepared: folder made by ``prepare``.
-    :param run: folder for the checkpoint and the logs.
+    :param run: folder for the checkpoint and the logs; locked meanwhile, so that two never write into one.
     :param processes: what to compute on; none: one process on the CPU. Only the first one writes and reports.
     :param report: called with one line of text now and then.
     :param progress: called with (steps done, steps planned) after each step.
-    :param stop: asked before each step; when true in any process, the checkpoint is written and the run ends early.
+    :param stop: asked before each step and each validation slice; when true in any process, the checkpoint is written
+        and the run ends early.
     :raises InputError: when the data or the run's checkpoint do not fit the configuration; when a step is not finite.
-    :raises OutputError: when the checkpoint or a log cannot be written.
+    :raises OutputError: when the checkpoint or a log cannot be written, or another ``fit`` of the run is at work.
     :raises DeviceError: when the accelerator is not there.
     """
     fabric = (processes or Processes()).launch(config.fit.precision)
@@ -52,31 +56,47 @@ def fit(
     validation = Validation(prepared, "validation", config.fit.validation_slices, entrance=entrance)
     if config.fit.patience is not None and not validation:
         raise InputError("There are no validation slices to stop early by; prepare some, or leave fit.patience away.")
-    if state.resume(run):
-        report(f"Going on from step {state.step} of {config.fit.steps}.")
-    else:
-        state.begin()
-        report(_plan(config))
-    fabric.barrier()  # The first process writes only when all have read.
-    loop = _Loop(state, validation, run, report, progress)
-    try:
-        for batch in state.batches():
-            if any_process(fabric, state.out_of_patience or stop()):
-                break
-            loop.step(batch)
-    except NotFiniteError as error:
-        raise InputError(f"{error} {_what_is_kept(state, run, error)}") from error
-    finally:
-        loop.close()
-    state.waited = fabric.broadcast(state.waited)
-    if state.out_of_patience and state.best is not None:
-        report(f"Stopped early: best at step {state.best['step']}, mean RMSE {state.best['rmse']:.2f} HU; it is kept.")
-    if fabric.is_global_zero:
-        state.save(run)
-        if state.step >= config.fit.log_every:
-            plot(run)
-    fabric.barrier()
+    with ExitStack() as held:
+        in_the_first(fabric, lambda: held.enter_context(locked(run, _LOCK_FILE, otherwise=", or take another folder")))
+        _begin(state, run, report)
+        loop = _Loop(state, validation, run, report, progress, stop)
+        try:
+            loop.validate_what_is_due()
+            for batch in state.batches():
+                if any_process(fabric, state.out_of_patience or stop()):
+                    break
+                loop.step(batch)
+        except NotFiniteError as error:
+            raise InputError(f"{error} {_what_is_kept(state, run, error)}") from error
+        finally:
+            loop.close()
+        state.waited, state.unvalidated = fabric.broadcast((state.waited, state.unvalidated))
+        if state.out_of_patience and state.best is not None:
+            best = f"best at step {state.best['step']}, mean RMSE {state.best['rmse']:.2f} HU"
+            report(f"Stopped early: {best}; it is kept.")
+        in_the_first(fabric, lambda: _finish(state, run))
     return state
+
+
+def _begin(state: FitState, run: Path, report: Callable[[str], None]) -> None:
+    """Go on with the run in a folder, or begin it there, with a checkpoint: what cannot be written is told now."""
+    planned = state.config.fit.steps
+    if not state.resume(run):
+        state.begin()
+        report(_plan(state.config))
+    elif state.step < planned or state.unvalidated:
+        report(f"Going on from step {state.step} of {planned}.")
+    else:
+        report(f"The run has {state.step} steps already, of {planned} planned; with more `--steps` it goes on.")
+    state.fabric.barrier()  # The first process writes only when all have read.
+    if state.step == 0:
+        in_the_first(state.fabric, lambda: state.save(run))
+
+
+def _finish(state: FitState, run: Path) -> None:
+    state.save(run)
+    if state.step >= state.config.fit.log_every:
+        plot(run)
 
 
 class _Loop:
@@ -89,9 +109,10 @@ class _Loop:
         run: Path,
         report: Callable[[str], None],
         progress: Callable[[int, int], None] | None,
+        stop: Callable[[], bool],
     ) -> None:
         self._state, self._validation, self._run = state, validation, run
-        self._report, self._progress = report, progress
+        self._report, self._progress, self._stop = report, progress, stop
         self._settings = state.config.fit
         self._logs = None
         if state.fabric.is_global_zero:
@@ -115,6 +136,11 @@ class _Loop:
             state.save(self._run)
             self._saved = time.monotonic()
 
+    def validate_what_is_due(self) -> None:
+        """Make the validation that a stop broke off."""
+        if self._logs is not None and self._state.unvalidated:
+            self._validate(self._logs)
+
     def close(self) -> None:
         """Finish the logs."""
         if self._logs is not None:
@@ -136,7 +162,12 @@ class _Loop:
 
     def _validate(self, logs: Logs) -> None:
         state = self._state
-        figures = self._validation.figures(state.ema.module)
+        try:
+            figures = self._validation.figures(state.ema.module, self._stop)
+        except Cancelled:
+            state.unvalidated = True
+            return
+        state.unvalidated = False
         logs.validation(state.step, figures)
         logs.pictures(state.step, self._validation.pictures(state.ema.module, self._settings.pictures))
         state.note(figures)
@@ -181,8 +212,8 @@ def steps_within(
     if fitting < least and fabric.is_global_zero:
         needed = least * seconds_a_step / (0.9 * 60)
         report(
-            f"{minutes:g} min is too short; {least} steps, about {needed:.2g} min, are the least: twice the warm-up of "
-            f"{config.fit.warmup_steps} steps, which `--set fit.warmup_steps=N` changes."
+            f"{minutes:g} min is too short: {least} steps are taken, about {needed:.{0 if needed > 10 else 1}f} min, "
+            f"twice the warm-up of {config.fit.warmup_steps} steps, which `--set fit.warmup_steps=N` shortens."
         )
     return max(fitting, least)
 
@@ -198,4 +229,6 @@ def _what_is_kept(state: FitState, run: Path, error: NotFiniteError) -> str:
         state.fabric.barrier()  # The first process to end has the others ended, too.
         return f"Step {state.step} is saved; the same command goes on from there."
     saved = read_checkpoint(run)
-    return "Nothing was saved yet." if saved is None else f"The checkpoint of step {saved['step']} is kept in {run}."
+    if saved is None or saved["step"] == 0:
+        return "Nothing was saved yet."
+    return f"The checkpoint of step {saved['step']} is kept in {run}."

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from meddenoise.errors import OutputError
 from meddenoise.metrics import ABDOMEN
+from meddenoise_training.disk import then_again
 from meddenoise_training.validation import NOISE_SD_HU, Figures, Image
 from meddenoise_training.whole_file import whole_file
 
@@ -137,6 +138,5 @@ def _append(path: Path, row: Mapping[str, object]) -> None:
 
 def _not_written(path: Path, error: OSError) -> OutputError:
     return OutputError(
-        f"{path} cannot be written: {error.strerror or error}; the last checkpoint is kept, make room and give the "
-        "same command again."
+        f"{path} cannot be written: {error.strerror or error}; the last checkpoint is kept, {then_again(error)}."
     )

@@ -71,6 +71,8 @@ def read_network(path: Path) -> TrainedNetwork:
         raise InputError(
             f"{path} holds no weights that can be read; name a .safetensors file or the folder of a run of `fit`."
         ) from error
+    if saved["step"] == 0:
+        raise InputError(f"The run at {path} has no step done yet; train it with `meddenoise-train fit` first.")
     try:
         # Only this of its configuration: the rest may be that of an older version.
         config = Config(**{key: saved["config"].get(key) for key in ("architecture", "network")})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning_fabric.plugins.precision.amp import MixedPrecision
 
 from meddenoise.devices import choose_device, has_fast_bfloat16
-from meddenoise.errors import InputError
+from meddenoise.errors import InputError, OutputError
 
 
 class ExactInput(MixedPrecision):
@@ -90,6 +91,22 @@ def any_process(fabric: Fabric, asked: bool) -> bool:
     if fabric.world_size == 1:
         return asked
     return bool(fabric.all_reduce(torch.tensor(float(asked)), reduce_op="sum"))
+
+
+def in_the_first(fabric: Fabric, write: Callable[[], object]) -> None:
+    """Let the first process write something, while the others wait; what it fails for, all of them say and end.
+
+    :raises OutputError: when it cannot be written.
+    """
+    failure: OutputError | None = None
+    if fabric.is_global_zero:
+        try:
+            write()
+        except OutputError as error:
+            failure = error
+    failure = fabric.broadcast(failure)
+    if failure is not None:
+        raise failure
 
 
 def _started() -> tuple[int, int] | None:

@@ -49,7 +49,10 @@ class NotFiniteError(InputError):
 
 
 class FitState:
-    """Network, averaged network (EMA), optimiser, schedule, the number of steps done, and the best validation."""
+    """Network, averaged network (EMA), optimiser, schedule, the number of steps done, and the best validation.
+
+    :ivar unvalidated: a validation of this step was due and did not come to its end.
+    """
 
     def __init__(self, config: Config, prepared: Path, fabric: Fabric) -> None:
         if config.data.batch % fabric.world_size:
@@ -72,6 +75,7 @@ class FitState:
         self.begun_from: str | None = None
         self.best: dict[str, Any] | None = None
         self.waited = 0
+        self.unvalidated = False
         self._loss = make_loss(config.loss)
 
     def begin(self) -> None:
@@ -95,12 +99,12 @@ class FitState:
     def resume(self, run: Path) -> bool:
         """Load the checkpoint of a run folder where there is one.
 
-        :returns: whether there was one.
+        :returns: whether there was one; one without any step counts as none, since nothing would be lost.
         :raises InputError: when it was made with another configuration or other data; the number of steps and what
             only looks at the run may change on the way.
         """
         saved = read_checkpoint(run)
-        if saved is None:
+        if saved is None or saved["step"] == 0:
             return False
         try:
             config = Config.model_validate(saved["config"])
@@ -129,6 +133,7 @@ class FitState:
             ) from error
         self.step = saved["step"]
         self.begun_from, self.best, self.waited = saved.get("begun_from"), saved.get("best"), saved.get("waited", 0)
+        self.unvalidated = saved.get("unvalidated", False)
         return True
 
     def save(self, run: Path) -> None:
@@ -146,6 +151,7 @@ class FitState:
                 "distilled_from": self.teacher.origin if self.teacher else None,
                 "best": self.best,
                 "waited": self.waited,
+                "unvalidated": self.unvalidated,
                 "config": self.config.model_dump(mode="json"),
                 "prepared": str(self.prepared.resolve()),
                 **self.data,

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from meddenoise.errors import Cancelled
 from meddenoise.intensity import from_network, to_network
 from meddenoise.metrics import ABDOMEN, bias, psnr, rmse
 from meddenoise_training.dataset import overlap_of
@@ -104,13 +105,17 @@ class Validation:
             rows.append((noisy, denoised, around.middle))
         return rows
 
-    def figures(self, network: nn.Module) -> list[Figures]:
-        """Denoise and measure; synthetic slices, being noise-free, are given without added noise as well."""
+    def figures(self, network: nn.Module, cancel: Callable[[], bool] = lambda: False) -> list[Figures]:
+        """Denoise and measure; synthetic slices, being noise-free, are given without added noise as well.
+
+        :param cancel: asked before each slice.
+        :raises Cancelled: when it says so.
+        """
         result = []
         for group, slices in self._groups.items():
             for name, noise in _NOISES.items():
                 if slices and (group == "synthetic" or name != "none"):
-                    result.append(_measure(f"{group}, {name}", network, slices, noise))
+                    result.append(_measure(f"{group}, {name}", network, slices, noise, cancel))
         return result
 
 
@@ -143,9 +148,12 @@ def _measure(
     network: nn.Module,
     slices: list[_Around],
     noise: Noise,
+    cancel: Callable[[], bool],
 ) -> Figures:
     rows = []
     for number, around in enumerate(slices):
+        if cancel():
+            raise Cancelled("The validation was stopped.")
         noisy, denoised = _denoised(network, around, noise, number)
         reference = around.middle
         body = reference > BODY_ABOVE_HU

@@ -61,11 +61,31 @@ def test_a_disk_that_fills_is_named_and_the_last_checkpoint_kept(run, small_disk
     (small_disk / CHECKPOINT_NAME).write_bytes(whole)
     (small_disk / "other").write_bytes(bytes(shutil.disk_usage(small_disk).free - len(whole) // 2))
     with pytest.raises(
-        OutputError, match=r"the disk is full, [\d.]+ MB are free; the last checkpoint is kept\. Make room"
+        OutputError, match=r"the disk is full, [\d.]+ MB are free; the last checkpoint is kept; make room"
     ):
         write_checkpoint(small_disk, saved)
     assert (small_disk / CHECKPOINT_NAME).read_bytes() == whole
     assert not list(small_disk.glob(".*")), "nothing half-written is left"
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(OutputError, match=r"Read-only file system; the last checkpoint is kept; mend that, and give"):
+        write_checkpoint(small_disk, saved)
+
+
+def test_a_run_that_cannot_be_written_is_told_before_its_first_step(run, prepared, small_disk):
+    """Not after the minutes until the first checkpoint; and room is named only where it is what is missing."""
+    config, steps = load_config(None, {**TINY, "fit.steps": 2}), list[int]()
+
+    def begin(folder: Path) -> None:
+        fit(config, prepared, folder, report=lambda _: None, progress=lambda step, _: steps.append(step))
+
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(OutputError, match=rf"^{small_disk}/run cannot be written to \(Read-only file system\); choose"):
+        begin(small_disk / "run")
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    (small_disk / "other").write_bytes(bytes(shutil.disk_usage(small_disk).free - 9000))
+    with pytest.raises(OutputError, match=r"^The checkpoint .*the disk is full, [\d.]+ MB are free; make room, "):
+        begin(small_disk / "run")
+    assert steps == []
 
 
 def test_a_disk_that_fills_while_preparing_is_named(archive, small_disk):
@@ -91,7 +111,7 @@ def test_torch_that_keeps_the_reason_to_itself_is_asked_about_the_disk(prepared,
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert (tmp_path / CHECKPOINT_NAME).read_bytes() == whole
-    assert not list(tmp_path.glob(".*")), "nothing half-written is left"
+    assert not list(tmp_path.glob(".*.part")), "nothing half-written is left"
     assert train(prepared, tmp_path, 6).step == 6, "the same command goes on when there is room again"
 
 
@@ -168,5 +188,7 @@ def test_a_checkpoint_with_parts_of_another_network_is_named(run, prepared, tmp_
 
 
 def test_a_run_given_for_a_model_is_to_be_exported_first(run):
-    with pytest.raises(WeightsError, match=rf"^{run} is the folder of a training run; .*meddenoise-train export {run} "):
+    with pytest.raises(
+        WeightsError, match=rf"^{run} is the folder of a training run; .*meddenoise-train export {run} "
+    ):
         find_model(run)

@@ -57,6 +57,8 @@ def test_the_first_block_of_the_readme_makes_weights_from_dicom(archive, tmp_pat
     assert "train: 12 slices of 2 patients, 10 synthetic slices" in out["prepare"]
     assert "Warning" not in out["prepare"]
     assert "ct, white: RMSE" in out["fit"]
+    last = out["fit"].splitlines()[-1]
+    assert last == "Done: 4 steps in RUN; next: meddenoise-train export RUN my.safetensors --card card.toml"
     assert "SHA-256" in out["export"]
     assert read_card(tmp_path / "my.safetensors").name == "mine"
     assert (tmp_path / "my.md").exists()
@@ -102,7 +104,19 @@ def test_minutes_plan_a_run_and_the_plan_holds_when_it_goes_on(prepared, tmp_pat
     planned = int(read_checkpoint(tmp_path / "run")["config"]["fit"]["steps"])
     assert planned > 4, "more than the least, twice the warm-up"
     _, out, _ = call(*fit, 0.0001)
-    assert f"Going on from step {planned} of {planned}." in out
+    assert f"The run has {planned} steps already, of {planned} planned; with more `--steps` it goes on.\n" in out
+    assert out.splitlines()[-1].startswith(f"Done: {planned} steps in ")
+
+
+def test_a_network_for_comparison_is_benchmarked_and_its_export_refused_at_once(prepared, tmp_path, call):
+    run = tmp_path / "run"
+    code, out, error = call("fit", prepared, run, *SMALL, "--set", "architecture=cnn10", "--steps", 3)
+    assert code == 0, error
+    assert out.endswith(f"Done: 3 steps in {run}; next: meddenoise-train benchmark {prepared} OUT --baseline {run}\n")
+    for where, words in ((run, "network for comparison"), (tmp_path, "no checkpoint")):
+        code, out, error = call("export", where, tmp_path / "x.safetensors", "--card", "c.toml")
+        assert (code, out) == (1, "")
+        assert words in error
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,11 @@ from meddenoise_training.checkpoint import CHECKPOINT_NAME, read_checkpoint, wri
 from meddenoise_training.cleaned_targets import TARGETS_FOLDER, clean_targets
 from meddenoise_training.cli.ending import asked_to_stop
 from meddenoise_training.config import load_config
+from meddenoise_training.export import export
 from meddenoise_training.fit import fit
+from meddenoise_training.logs import FIGURES_NAME, read_log
 from meddenoise_training.manifest import MANIFEST_NAME, read_manifest
+from meddenoise_training.networks import read_network
 from meddenoise_training.noise.bank import BANK_FOLDER, make_bank
 from meddenoise_training.processes import Processes
 from meddenoise_training.state import FitState
@@ -58,9 +61,8 @@ def test_a_run_that_diverges_says_so_and_keeps_its_last_checkpoint(prepared, tmp
     with pytest.raises(InputError, match=words + kept):
         train(config, prepared, tmp_path)
     saved = read_checkpoint(tmp_path)
-    assert (saved is not None) == saves
-    if saved is not None:
-        assert saved["step"] >= 1
+    assert (saved["step"] > 0) == saves
+    if saves:
         assert all(tensor.isfinite().all() for tensor in saved["network"].values())
 
 
@@ -157,6 +159,51 @@ def test_ctrl_c_during_validation_saves_and_goes_on_bit_for_bit(prepared, tmp_pa
     resumed = train(tiny(), prepared, tmp_path / "parts")
     for name, tensor in whole.ema.state_dict().items():
         assert torch.equal(tensor, resumed.ema.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("step", [2, 6])
+def test_a_stop_is_obeyed_amid_a_validation_which_is_made_when_the_run_goes_on(prepared, tmp_path, step):
+    """Its figures are not logged by halves; the best weights and the waiting for better ones end up the same."""
+    config = tiny(fit__patience=3)
+    whole = train(config, prepared, tmp_path / "whole")
+    state_of_run: list[int] = []
+    slices_seen = 0
+
+    def stop() -> bool:
+        """Say so at the second slice of the validation of the step."""
+        nonlocal slices_seen
+        if state_of_run[-1:] == [step]:
+            slices_seen += 1
+        return slices_seen > 1
+
+    part = train(config, prepared, tmp_path / "run", progress=lambda done, _: state_of_run.append(done), stop=stop)
+    assert (part.step, part.unvalidated, slices_seen) == (step, True, 2 if step == 6 else 3)
+    logged = [int(row["step"]) for row in read_log(tmp_path / "run" / FIGURES_NAME)]
+    assert set(logged) == set(range(2, step, 2))
+    lines: list[str] = []
+    resumed = train(config, prepared, tmp_path / "run", report=lines.append)
+    assert lines[0] == f"Going on from step {step} of 6."
+    assert not resumed.unvalidated
+    assert (tmp_path / "run" / FIGURES_NAME).read_text() == (tmp_path / "whole" / FIGURES_NAME).read_text()
+    assert (resumed.waited, resumed.best["step"]) == (whole.waited, whole.best["step"])
+    for weights, others in (
+        (whole.ema.state_dict(), resumed.ema.state_dict()),
+        (whole.best["ema"], resumed.best["ema"]),
+    ):
+        assert all(torch.equal(tensor, others[name]) for name, tensor in weights.items())
+
+
+def test_a_run_without_a_step_is_none_yet(prepared, tmp_path):
+    """Its checkpoint tells early whether one can be written, and is in nobody's way."""
+    run = tmp_path / "run"
+    assert train(tiny(), prepared, run, stop=lambda: True).step == 0
+    with pytest.raises(InputError, match=r"no step done yet in .*; train"):
+        export(run, tmp_path / "x.safetensors", tmp_path / "card.toml")
+    with pytest.raises(InputError, match="has no step done yet; train"):
+        read_network(run)
+    lines: list[str] = []
+    assert train(tiny(noise__sd_high=70.0, fit__steps=2), prepared, run, report=lines.append).step == 2
+    assert lines[0].startswith("Training ")
 
 
 @pytest.mark.parametrize(

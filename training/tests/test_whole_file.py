@@ -77,7 +77,7 @@ def test_the_writers_of_a_full_disk_leave_nothing_half_written(tmp_path):
         write_beside(tmp_path / "slices.npy", np.zeros((1, 300, 300), np.int16))
     with pytest.raises(OutputError, match=r"card cannot be written .*: No space left on device"):
         _write_text(tmp_path / "card.md", "x")
-    with pytest.raises(OutputError, match=r"No space left on device\. Make room|the disk is full|\d MB are free"):
+    with pytest.raises(OutputError, match=r"No space left on device; make room|the disk is full|\d MB are free"):
         write_checkpoint(tmp_path, {"step": 1})
     logs = Logs(tmp_path, 0, tensorboard=False)
     for step in (1, 2):

@@ -25,5 +25,5 @@ def export(
     from meddenoise_training.export import export as export_run
 
     options.set_torch_threads(threads)
-    line(f"Measuring the weights of {run} on validation and test slices.")
-    line(f"{target}: SHA-256 {export_run(run, target, card, benchmark=benchmark, overwrite=overwrite)}")
+    sha256 = export_run(run, target, card, benchmark=benchmark, overwrite=overwrite, report=line)
+    line(f"{target}: SHA-256 {sha256}")

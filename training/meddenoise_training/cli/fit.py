@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meddenoise.errors import InputError
+from meddenoise.errors import InputError, counted
 from meddenoise_training.cli import options
 from meddenoise_training.cli.ending import asked_to_stop
 from meddenoise_training.cli.progress import progress_bar
 from meddenoise_training.cli.reporting import line
+
+if TYPE_CHECKING:
+    from meddenoise_training.state import FitState
 
 
 def fit(
@@ -55,7 +59,7 @@ def fit(
         begun = read_checkpoint(run)
         overrides["fit.steps"] = (
             begun["config"]["fit"]["steps"]
-            if begun is not None
+            if begun is not None and begun["step"] > 0
             else steps_within(minutes, load_config(config, overrides), prepared, processes=processes, report=line)
         )
     settings = load_config(config, overrides)
@@ -70,7 +74,17 @@ def fit(
             stop=lambda: bool(asked),
         )
     planned = settings.fit.steps
-    if state.step < planned and not state.out_of_patience:
-        if state.fabric.is_global_zero:
-            line(f"Stopped and saved at step {state.step} of {planned}; the same command goes on from there.")
+    stopped = state.unvalidated or (state.step < planned and not state.out_of_patience)
+    if state.fabric.is_global_zero:
+        saved = f"Stopped and saved at step {state.step} of {planned}; the same command goes on from there."
+        line(saved if stopped else _done(state, prepared, run))
+    if stopped:
         raise typer.Exit(130)
+
+
+def _done(state: FitState, prepared: Path, run: Path) -> str:
+    """Return how to go on after a run, in a sentence; a network for comparison is not exported."""
+    todo = f"export {quote(str(run))} my.safetensors --card card.toml"
+    if state.config.shape is None:
+        todo = f"benchmark {quote(str(prepared))} OUT --baseline {quote(str(run))}"
+    return f"Done: {counted(state.step, 'step')} in {run}; next: meddenoise-train {todo}"
