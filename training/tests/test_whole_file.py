@@ -16,8 +16,7 @@ from meddenoise_training.checkpoint import CHECKPOINT_NAME, write_checkpoint
 from meddenoise_training.export import _write_text
 from meddenoise_training.logs import LOG_NAME, Logs, read_log
 from meddenoise_training.prepare import part_folder, prepare
-from meddenoise_training.series_files import write_beside
-from meddenoise_training.whole_file import whole_file
+from meddenoise_training.whole_file import save_array, whole_file
 
 
 def names(folder: Path) -> list[str]:
@@ -28,6 +27,11 @@ def write(path: Path, text: str, failure: BaseException) -> None:
     with whole_file(path) as beside:
         beside.write_text(text)
         raise failure
+
+
+def write_slices(path: Path) -> None:
+    with whole_file(path) as beside:
+        save_array(beside, np.zeros((1, 300, 300), np.int16))
 
 
 def write_tensor(path: Path) -> None:
@@ -74,7 +78,7 @@ def test_the_writers_of_a_full_disk_leave_nothing_half_written(tmp_path):
     for name in ("slices.npy", "card.md", LOG_NAME, CHECKPOINT_NAME):
         (tmp_path / f".{name}.part").symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"slices\.npy"):
-        write_beside(tmp_path / "slices.npy", np.zeros((1, 300, 300), np.int16))
+        write_slices(tmp_path / "slices.npy")
     with pytest.raises(OutputError, match=r"card cannot be written .*: No space left on device"):
         _write_text(tmp_path / "card.md", "x")
     with pytest.raises(OutputError, match=r"No space left on device; make room|the disk is full|\d MB are free"):
