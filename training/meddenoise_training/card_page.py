@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from meddenoise.model_card import ModelCard, TrainingDomain
+from meddenoise.errors import counted
+from meddenoise.model_card import Architecture, ModelCard, TrainingDomain
 from meddenoise_training.tables import table
 
 Ends = Sequence[float]
@@ -32,10 +33,19 @@ def card_page(card: ModelCard, sha256: str) -> str:
             "Training",
             _bullets(f"{k}: {v}" for k, v in card.training.items() if k not in ("config", "default strength")),
         ),
-        f"Architecture: {card.architecture}. Weights: {card.licence}, created {card.created}, SHA-256 `{sha256}`.",
+        f"Architecture: {_architecture(card.architecture)}. Weights: {card.licence}, created {card.created}, "
+        f"SHA-256 `{sha256}`.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _architecture(of: Architecture) -> str:
+    *others, last = of.widths
+    widths = f"widths {', '.join(map(str, others))} and {last}" if others else f"width {last}"
+    return (
+        f"{of.kind.replace('-', ' ')}, {widths}, {counted(of.blocks, 'block')} a level, {counted(of.slices, 'slice')}"
+    )
 
 
 def _section(title: str, lines: Sequence[str], level: int = 2) -> list[str]:

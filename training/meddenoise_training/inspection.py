@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -205,14 +206,15 @@ def _patch_page(found: dict[str, Any]) -> str:
 
 def _figures(rows: list[dict[str, Any]]) -> list[str]:
     def shown(row: dict[str, Any], key: str) -> str:
-        return "-" if row[key] == float("inf") else format(row[key], _FIGURES[key])
+        return format(row[key], _FIGURES[key])
 
     head = ["slices, noise", "RMSE, HU", "PSNR C50/W400, dB", "bias, HU"]
     cells = [
         [
             row["name"],
             f"{shown(row, 'rmse_before')} → {shown(row, 'rmse')}",
-            f"{shown(row, 'psnr_before')} → {shown(row, 'psnr')}",
+            # Slices without added noise are what they are compared with: infinite, and blank as on a card.
+            f"{shown(row, 'psnr_before')} → {shown(row, 'psnr')}" if math.isfinite(row["psnr_before"]) else "",
             shown(row, "bias"),
         ]
         for row in rows

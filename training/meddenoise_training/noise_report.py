@@ -308,11 +308,14 @@ _ANATOMY = (
 
 
 def advice(report: dict[str, Any]) -> str:
-    """Return what to do in one sentence: the setting of `fit` that gives noise like the nearest kernel's."""
+    """Return what to do in one sentence: the option of `fit` that gives correlated noise like the nearest kernel's."""
     name = report["nearest_kernel"]
     mean = report["kernels"][name]["mean_frequency"]
     low, high = 0.9 * mean, min(1.1 * mean, HIGHEST_MEAN)
-    return f"To train for noise like this (nearest kernel: {name}): noise.mean_frequency = [{low:.2f}, {high:.2f}]"
+    return (
+        f"To train with correlated noise like this (nearest kernel: {name}), give `fit` "
+        f'--set "noise.mean_frequency=[{low:.2f},{high:.2f}]"; the noise of a bank keeps its own.'
+    )
 
 
 def _table(report: dict[str, Any]) -> str:

@@ -126,10 +126,10 @@ def prepare(
             f"The prepared data cannot be written to {target}: {why_not_written(error, target.parent)}.{kept}"
         ) from error
     for one in left_out:
-        report(f"Left out: {one}".replace(str(source), "."))
+        report(f"Left out: {one}")
     for job in jobs:
         if job.name in broken:
-            report(f"Series {job.name} in {where_of(job.found.paths)}: {broken[job.name]}".replace(str(source), "."))
+            report(f"Series {job.name} in {where_of(job.found.paths)}: {broken[job.name]}")
     if split is not None and (empty := _empty_line(split, splits)) is not None:
         report(empty)
     uncited = {_folder_of(job.found.paths[0], source): None for job in jobs if _is_uncited(job, splits["train"])}

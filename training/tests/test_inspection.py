@@ -42,7 +42,8 @@ def test_a_weights_file_shows_its_card():
     card, found = read_card(path), inspect(path)
     assert found.values["card"] == json.loads(card.to_json())
     assert found.values["sha256"] == sha256_of(path)
-    for words in (card.title, card.summary, card.limits[0], card.data[0]["doi"], sha256_of(path)):
+    built = "Architecture: residual autoencoder, widths 16, 32 and 64, 2 blocks a level, 1 slice. Weights: "
+    for words in (card.title, card.summary, card.limits[0], card.data[0]["doi"], sha256_of(path), built):
         assert words in found.page, words
 
 
@@ -61,6 +62,8 @@ def test_a_run_shows_its_step_its_best_figures_and_its_configuration(run):
     assert found.values["parameters"] == sum(t.numel() for t in saved["network"].values())
     for words in ("# Run tiny", "4 of 4 planned", f"step {best}", "learning_rate = 0.02", "ct, white", "[noise]"):
         assert words in found.page, words
+    (clean,) = (line for line in found.page.splitlines() if line.startswith("| synthetic, none"))
+    assert [cell.strip() for cell in clean.split("|")][3] == "", "without added noise there is no PSNR"
     assert inspect(run / CHECKPOINT_NAME).values == found.values
 
 

@@ -93,7 +93,10 @@ def test_files_left_out_are_named(write_slice, tissue, tmp_path):
     lines: list[str] = []
     prepare(folder, tmp_path / "out", split=(50, 50, 0), synthetic=0, report=lines.append)
     left = [line for line in lines if line.startswith("Left out")]
-    assert left == ["Left out: 1 damaged DICOM file, ./a/noise.dcm", "Left out: 1 non-DICOM file, ./notes.txt"]
+    assert left == [
+        f"Left out: 1 damaged DICOM file, {folder}/a/noise.dcm",
+        f"Left out: 1 non-DICOM file, {folder}/notes.txt",
+    ]
 
 
 def test_an_archive_of_ones_own_needs_no_doi(archive, tmp_path):
@@ -135,7 +138,9 @@ def test_prepare_tells_of_slabs_and_counts_in_words(archive, tmp_path, monkeypat
     with pytest.raises(SystemExit):
         main()
     out = capsys.readouterr().out
-    ends = "for which the ends of a series have too few"
-    assert f"train: 12 slices of 2 patients, 10 synthetic slices; 9 slices are means of 5 neighbours, {ends}\n" in out
+    assert (
+        "train: 12 slices of 2 patients, 10 synthetic slices; 9 of the 12 are means of 5 thin neighbouring slices, for "
+        "less noise (none at the ends of a series, where neighbours are too few)\n"
+    ) in out
     assert "validation: 3 slices of 1 patient, 1 synthetic slice\n" in out
     assert "Preparing: " in out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from meddenoise.errors import InputError, OutputError
 from meddenoise.phantom import numerical_abdomen
 from meddenoise.volume_files import Volume, write_volume
 from meddenoise_training import noise_report as noise_report_module
+from meddenoise_training.config import load_config, parse_override
 from meddenoise_training.noise.correlated import SHARP, SMOOTH, alike, correlated_noise
 from meddenoise_training.noise.kernels import SCANNER_KERNELS
 from meddenoise_training.noise.projection import LowDose, low_dose_noise
@@ -84,7 +86,9 @@ def test_sharp_noise_is_told_from_smooth_without_a_reference(abdomen, tmp_path, 
     assert report["nearest"] in report["equally_near"]
     assert "correlated, smooth" not in report["equally_near"]
     assert not report["anatomy_at_low_frequencies"]
-    low, high = json.loads(advice(report).split(" = ")[1])
+    (option,) = re.findall(r'--set "(\S+)"', advice(report))
+    assert "correlated noise" in advice(report)
+    low, high = load_config(None, dict([parse_override(option)])).noise.mean_frequency
     assert low < kernels[report["nearest_kernel"]]["mean_frequency"] < high
     assert (tmp_path / "report/noise.md").read_text().rstrip().endswith(advice(report))
 

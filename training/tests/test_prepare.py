@@ -176,7 +176,7 @@ def test_slabs_do_not_reach_over_gaps_and_each_gap_is_told(write_slice, tmp_path
     assert manifest.broken == ({train[0].series: said} if said else {})
     assert read_manifest(tmp_path / "out").broken == manifest.broken
     told = [line for line in lines if line.startswith("Series ")]
-    assert told == ([f"Series {train[0].series} in ./train/s: {said}"] if said else [])
+    assert told == ([f"Series {train[0].series} in {tmp_path}/in/train/s: {said}"] if said else [])
 
 
 def test_slices_on_both_sides_of_a_gap_are_no_neighbours(write_slice, tmp_path, tissue):

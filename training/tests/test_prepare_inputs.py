@@ -60,7 +60,7 @@ def test_unfit_slices_are_one_line_with_their_reason(write_slice, tissue, tmp_pa
     manifest, lines = prepared_with()
     assert len(manifest.splits["train"]) == 2
     (line,) = lines
-    assert line.startswith("2 slices in ./train/s: ")
+    assert line.startswith(f"2 slices in {tmp_path}/in/train/s: ")
     assert reason in line
     assert sum(manifest.left_out.values()) == 2
 
@@ -77,7 +77,7 @@ def test_compressed_without_loss_is_exact_and_near_lossless_is_refused(write_sli
         path = write_slice(tmp_path / f"in/train/{name}/1.dcm", tissue(1, 10), name, f"2.{ord(name)}", 0.0)
         compress(path, syntax)
     manifest, (line,) = prepared_with()
-    assert "in ./train/b/1.dcm: it was compressed with loss" in line
+    assert f"in {tmp_path}/in/train/b/1.dcm: it was compressed with loss" in line
     hu = open_slices(tmp_path / "out", "train", manifest)[0]
     np.testing.assert_array_equal(hu, tissue(1, 10).astype(int) - 1024)
 
@@ -180,7 +180,7 @@ def test_volume_files_that_are_no_axial_ct_are_refused(tissue, tmp_path, prepare
     manifest, lines = prepared_with()
     assert len(manifest.splits["train"]) == 1
     assert len(lines) == 1
-    assert "1 volume file, ./train/p.nrrd: " in lines[0]
+    assert f"1 volume file, {tmp_path}/in/train/p.nrrd: " in lines[0]
     assert any(words in lines[0] for words in reason.split("|"))
 
 

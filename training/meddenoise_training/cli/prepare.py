@@ -58,14 +58,17 @@ def prepare(
         patients = len({e.patient for e in entries if e.kind != "synthetic"})
         made = sum(e.kind == "synthetic" for e in entries)
         scanned, of = counted(len(entries) - made, "slice"), counted(patients, "patient")
-        line(f"{name}: {scanned} of {of}, {counted(made, 'synthetic slice')}{_slabs(entries)}")
+        line(f"{name}: {scanned} of {of}, {counted(made, 'synthetic slice')}{_slabs(entries, len(entries) - made)}")
 
 
-def _slabs(entries: list[Slice]) -> str:
-    """Return how many slices are averages: the ends of a series have too few neighbours, so that there are fewer."""
+def _slabs(entries: list[Slice], scanned: int) -> str:
+    """Return how many of the scanned slices are averages; the ends of a series have too few neighbours for one."""
     slabs = [e.slab for e in entries if e.slab > 1]
     if not slabs:
         return ""
-    ends = f"{min(slabs)}" if min(slabs) == max(slabs) else f"{min(slabs)} to {max(slabs)}"
+    thin = f"{min(slabs)}" if min(slabs) == max(slabs) else f"{min(slabs)} to {max(slabs)}"
     are = "is the mean" if len(slabs) == 1 else "are means"
-    return f"; {counted(len(slabs), 'slice')} {are} of {ends} neighbours, for which the ends of a series have too few"
+    return (
+        f"; {len(slabs)} of the {scanned} {are} of {thin} thin neighbouring slices, for less noise (none at the ends "
+        "of a series, where neighbours are too few)"
+    )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from meddenoise.errors import counted
 from meddenoise.metrics import noise_power
 from meddenoise.model_card import Range
 from meddenoise_training.noise.bank import BANK_FOLDER, DOSE_FRACTION
@@ -45,8 +46,8 @@ class BankRecord:
         """Return it as a sentence of a card."""
         texture = "" if self.mean_frequency is None else f"; mean frequencies {_span(self.mean_frequency)} cycles/pixel"
         return (
-            f"{self.realisations} realisations of each slice in {self.views} views over half a turn (parallel beam, "
-            f"from the reconstructed slice), {self.scanners} scanners drawn at random, "
+            f"{counted(self.realisations, 'realisation')} of each slice in {self.views} views over half a turn "
+            f"(parallel beam, from the reconstructed slice), {counted(self.scanners, 'scanner')} drawn at random, "
             f"{self.dose_fraction:.3g} of the dose: cosine and Hann kernels cut off "
             f"at {_span(self.cutoff)} cycles/mm, some with raised high frequencies; {_span(self.photons)} photons, "
             f"electronic variance {_span(self.electronic_variance)}, tube current modulation {_span(self.modulation)}, "
