@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -92,8 +93,10 @@ def test_the_same_seed_makes_the_same_bank_and_a_stopped_one_goes_on(banked, tmp
     make_bank(other, manifest, views=VIEWS)
     assert {p.name: p.read_bytes() for p in (other / BANK_FOLDER).glob("*.npy")} == before
     assert paths[1].stat().st_mtime_ns == kept, "what was there is not made again"
-    with pytest.raises(InputError, match="other settings"):
+    with pytest.raises(InputError, match="was made with --seed 0 instead of 1; give that, or remove it"):
         make_bank(other, manifest, views=VIEWS, seed=1)
+    with pytest.raises(InputError, match="of other slices"):
+        make_bank(other, manifest.model_copy(update={"created": "another day"}), views=VIEWS)
 
 
 def test_a_bank_records_its_scanners(banked):
@@ -147,10 +150,13 @@ def test_the_dose_is_a_setting_that_the_bank_keeps(banked, tmp_path):
     assert bank_record(other).dose_fraction == 0.1
     assert "0.1 of the dose" in str(bank_record(other))
     assert bank_record(banked).dose_fraction == 0.25
-    with pytest.raises(InputError, match="other settings"):
+    one = str(dataclasses.replace(bank_record(banked), realisations=1, scanners=1))
+    assert one.startswith("1 realisation of each slice in ")
+    assert ", 1 scanner drawn at random, " in one
+    with pytest.raises(InputError, match=r"--dose 0\.1 instead of 0\.25;"):
         make_bank(other, manifest, views=VIEWS)
-    with pytest.raises(InputError, match="other settings"):
-        make_bank(banked, manifest, views=VIEWS, dose=0.1)
+    with pytest.raises(InputError, match=r"with --dose 0\.25 instead of 0\.1 and --views \d+ instead of 8;"):
+        make_bank(banked, manifest, views=8, dose=0.1)
     for wrong in (0.0, 1.0, -0.5):
         with pytest.raises(InputError, match="above 0 and below 1"):
             make_bank(other, manifest, dose=wrong)

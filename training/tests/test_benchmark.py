@@ -422,10 +422,10 @@ def test_the_commands_tune_and_measure(prepared, tmp_path, weights, monkeypatch,
     assert ours["parameters"] == parameter_count(seeded_network(read_card(weights).architecture, 0)) > 0
     titles = [row["figure"] for row in result["figures_to_reach"]["tiny"]]
     assert len(set(titles)) == len(titles)
-    assert "`make bm3d`" in line
+    assert '`pip install -e "./training[bm3d]"`' in line
     assert said.count(line) == 1
     page = (out / "BENCHMARK.md").read_text("utf-8")
-    assert page.count("make bm3d") == 1
+    assert page.count("[bm3d]") == 1
     assert "## Slice to slice" in page
     code, _, error = command("benchmark", prepared, out, "--weights", tmp_path / "none.safetensors")
     assert code == 1

@@ -293,7 +293,7 @@ def test_what_is_not_installed_is_left_out_in_one_line(monkeypatch):
     assert not {"BM3D", "BM3D (spectrum)"} & {p.name for p in found}
     assert len(found) == len(all_peers()) - 2
     assert len(lines) == 1
-    assert "`make bm3d`" in lines[0]
+    assert '`pip install -e "./training[bm3d]"` in the source tree' in lines[0]
     find_peers(["total variation"], None, lines.append)
     assert len(lines) == 1, "nobody asked for it"
 

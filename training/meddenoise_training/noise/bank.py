@@ -41,6 +41,8 @@ ELECTRONIC_VARIANCE = (10.0, 100.0)
 DOSE_FRACTION = 0.25
 VIEWS = 720
 
+#: How settings of a bank are called on the command line.
+_OPTIONS = {"realisations": "--realisations", "dose_fraction": "--dose", "views": "--views", "seed": "--seed"}
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
@@ -211,10 +213,17 @@ def _groups(slices: PreparedSlices) -> list[list[int]]:
 
 def _agree(path: Path, settings: dict[str, Any]) -> None:
     if path.exists():
-        begun = json.loads(path.read_text("utf-8"))
-        if begun != settings:
+        begun = {"dose_fraction": DOSE_FRACTION} | json.loads(path.read_text("utf-8"))
+        asked = {"dose_fraction": DOSE_FRACTION} | settings
+        other = [name for name, value in asked.items() if begun.get(name) != value]
+        if not set(other) <= _OPTIONS.keys():
             raise InputError(
-                f"There is a noise bank of other settings or slices in {path.parent}; remove it to make a new one."
+                f"The noise bank in {path.parent} is of other slices or another version; remove it to make a new one."
+            )
+        if other:
+            made = " and ".join(f"{_OPTIONS[name]} {begun[name]} instead of {asked[name]}" for name in other)
+            raise InputError(
+                f"The noise bank in {path.parent} was made with {made}; give that, or remove it to make a new one."
             )
     else:
         with whole_file(path) as beside:

@@ -14,6 +14,8 @@ from meddenoise_training.peers.simpleitk import simpleitk_peers
 from meddenoise_training.peers.total_variation import total_variation_peer
 from meddenoise_training.peers.tuning import read_tuned
 
+_INSTALL = 'pip install -e "./training[bm3d]"'
+
 
 def all_peers() -> list[Peer]:
     """Return all peers with the parameters they come with, also those whose package is not installed."""
@@ -38,7 +40,8 @@ def find_peers(names: Sequence[str] | None, tuned: Path | None, report: Callable
         chosen = [peer for peer in chosen if peer.name not in missing]
         if missing:
             report(
-                f"Left out: {', '.join(sorted(missing))}; `make bm3d` installs the package bm3d (non-commercial use)."
+                f"Left out: {', '.join(sorted(missing))}; `{_INSTALL}` in the source tree installs the package bm3d "
+                "(non-commercial use)."
             )
     best = read_tuned(tuned) if tuned else {}
     return [dataclasses.replace(peer, tuned=best.get(peer.name, ())) for peer in chosen]
