@@ -14,6 +14,8 @@ LOSS_PLOT = "loss.png"
 FIGURES_PLOT = "validation.png"
 #: Values further apart than this are drawn on a logarithmic axis.
 _WIDE_RANGE = 3.0
+#: An axis that comes near what "g" writes with an exponent, 0.0001, has exponents at all of its ticks.
+_EXPONENTS_BELOW = 2e-4
 
 
 def plot(run: Path) -> list[Path]:
@@ -48,6 +50,7 @@ def _plot_training(rows: list[dict[str, str]], path: Path) -> Path:
         ax.grid(alpha=0.3)
     axes[-1].set_xlabel("step")
     figure.align_ylabels()
+    figure.suptitle("Loss on training patches, norm of its gradient, and learning rate", fontsize=11)
     return _save(figure, path)
 
 
@@ -100,7 +103,7 @@ def _curve(ax: Any, rows: Sequence[dict[str, str]], name: str, column: str, name
 
 
 def _scale(ax: Any, values: Sequence[float]) -> None:
-    """Make the axis logarithmic where values are far apart: ticks at 1, 2 and 5 of each decade, in plain numbers."""
+    """Make the axis logarithmic where values are far apart: ticks at 1, 2 and 5 of each decade, written alike."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     positive = [value for value in values if 0 < value < float("inf")]
@@ -108,7 +111,13 @@ def _scale(ax: Any, values: Sequence[float]) -> None:
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_minor_formatter(NullFormatter())
-        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_major_formatter(_exponent if min(positive) < _EXPONENTS_BELOW else "{x:g}")
+
+
+def _exponent(value: float, _: int | None = None) -> str:
+    """Return a tick as 5e-5."""
+    digit, exponent = f"{value:.0e}".split("e")
+    return f"{digit}e{int(exponent)}"
 
 
 def _save(figure: object, path: Path) -> Path:

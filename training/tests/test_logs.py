@@ -67,7 +67,7 @@ def test_plots_are_written_at_the_end_and_again_when_asked(run):
 def test_curves_without_added_noise_do_not_press_the_others_together(tmp_path, monkeypatch):
     logs = Logs(tmp_path, 0, tensorboard=False)
     for step in (10, 20):
-        logs.training(step, {"loss": 2.5 / step, "gradient_norm": 1.0, "learning_rate": 1e-3 / step**3})
+        logs.training(step, {"loss": 2.5 / step, "gradient_norm": 1.0, "learning_rate": {10: 1e-3, 20: 2e-5}[step]})
         names = (("ct, white", 12.0), ("synthetic, white", 10.0), ("synthetic, none", 0.5))
         logs.validation(step, [Figures(name, 25, rmse, 20, 30, 0.1) for name, rmse in names])
     figures = []
@@ -75,12 +75,15 @@ def test_curves_without_added_noise_do_not_press_the_others_together(tmp_path, m
     plot(tmp_path)
     training, validation = figures
     assert "25 HU" in validation.get_suptitle()
+    assert "learning rate" in training.get_suptitle()
     assert [len(ax.lines) for ax in validation.axes] == [2, 1, 3]
     assert validation.axes[0].get_ylim()[0] > 5
     for figure in (training, validation):
         figure.draw_without_rendering()
         assert np.ptp([ax.yaxis.label.get_window_extent().x1 for ax in figure.axes]) < 1.5, "labels are aligned"
         assert not any("10^" in t.get_text() for ax in figure.axes for t in ax.get_yticklabels(which="both"))
+    ticks = {t.get_text() for t in training.axes[-1].get_yticklabels()}
+    assert {"1e-3", "1e-4", "5e-5"} < ticks, "not 0.0001 beside 5e-05"
 
 
 def test_lines_beyond_the_last_checkpoint_are_taken_out_when_a_run_goes_on(tmp_path):
