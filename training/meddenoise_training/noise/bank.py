@@ -40,9 +40,9 @@ PHOTONS = (2e5, 5e6)
 ELECTRONIC_VARIANCE = (10.0, 100.0)
 DOSE_FRACTION = 0.25
 VIEWS = 720
-
 #: How settings of a bank are called on the command line.
 _OPTIONS = {"realisations": "--realisations", "dose_fraction": "--dose", "views": "--views", "seed": "--seed"}
+
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
