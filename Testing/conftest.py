@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 from meddenoise.model_card import Architecture, ModelCard
 
 ROOT = Path(__file__).resolve().parent.parent
+# A shell has what it runs in the background ignore Ctrl-C, processes begun there, too; tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

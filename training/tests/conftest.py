@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ folders = ["thick*"]
 """
 
 WriteSlice = Callable[..., Path]
+# A shell has what it runs in the background ignore Ctrl-C, processes begun there, too; tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
