@@ -35,6 +35,7 @@ from meddenoise_training.benchmark.flicker import measure_flicker
 from meddenoise_training.benchmark.methods import Method, input_itself, peer_methods, weights_method
 from meddenoise_training.benchmark.observers import contrast_transfer, with_student_intervals
 from meddenoise_training.benchmark.phantoms import DISC_RADIUS_MM, LESIONS, PIXEL_MM, disc_phantom, lay_lesions
+from meddenoise_training.benchmark.report import _head
 from meddenoise_training.benchmark.run import Plan, run_benchmark
 from meddenoise_training.benchmark.store import Store
 from meddenoise_training.benchmark.summary import Source
@@ -43,7 +44,7 @@ from meddenoise_training.benchmark.tasks import Effort
 from meddenoise_training.benchmark.tuning_cases import tuning_cases
 from meddenoise_training.cli import main
 from meddenoise_training.noise.projection import LowDose
-from meddenoise_training.peers import use_threads
+from meddenoise_training.peers import tuned_at_edge, use_threads
 
 SMALL = Plan(
     slices=1,
@@ -274,7 +275,10 @@ def test_weights_that_look_at_neighbours_are_refused(tmp_path):
 def test_a_whole_run_and_a_second_one_that_computes_nothing(prepared, tmp_path, weights, monkeypatch):
     out = tmp_path / "out"
     methods = methods_of(weights)
-    first = run_benchmark(prepared, out, methods, SMALL, left_out=["X: not here."], report=lambda _: None)
+    at_edge = {"total variation": ["white: k 0.5", "sharp: k 9"], "not measured": ["white: k 1"]}
+    first = run_benchmark(
+        prepared, out, methods, SMALL, left_out=["X: not here."], at_edge=at_edge, report=lambda _: None
+    )
     read = json.loads((out / "benchmark.json").read_text("utf-8"))
     shifts = {
         name: next((row["figure"], row["target"]) for row in rows if row["figure"].startswith("NPS"))
@@ -284,11 +288,15 @@ def test_a_whole_run_and_a_second_one_that_computes_nothing(prepared, tmp_path, 
         "tiny": ("NPS mean-frequency shift at strength 0.8", "within 16 %"),
         "tiny at full strength": ("NPS mean-frequency shift at strength 1", "reported"),
     }
+    cells = [line.split() for line in (out / "BENCHMARK.md").read_text("utf-8").splitlines() if "| reported" in line]
+    assert [c[-3:] for c in cells] == [["|", "-", "|"]], "nothing is asked of it, so nothing is reached"
     assert "Too few regions" in (out / "BENCHMARK.md").read_text("utf-8")
     assert {m["name"] for m in read["methods"]} == {"input", "non-local means", "total variation", "tiny"}
     page = (out / "BENCHMARK.md").read_text("utf-8")
     for text in ("Figures to reach: tiny", "Left out: X: not here.", "Strength: tiny"):
         assert text in page
+    assert "might be better still: total variation (white: k 0.5; sharp: k 9).\n" in page
+    assert "one template" not in page, "all pixels are alike"
     assert "| tiny at full strength |" in page
     assert sorted(p.name for p in out.glob("*.png")) == sorted(
         line.split("(")[1].rstrip(")") for line in page.splitlines() if line.startswith("![")
@@ -400,6 +408,8 @@ def test_the_commands_tune_and_measure(prepared, tmp_path, weights, monkeypatch,
     assert code == 0
     assert set(json.loads(tuned.read_text("utf-8"))["peers"]) == {"Gaussian (tuned)", "median (tuned)"}
     assert "median (tuned), sharp: {" in said
+    (edges,) = [line for line in said.splitlines() if line.startswith("Best at the edge of what was tried")]
+    assert edges.endswith(": " + ", ".join(f"{n} ({'; '.join(w)})" for n, w in tuned_at_edge(tuned).items()) + ".")
     assert SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads() == 1
     asked = ["--quick", "--weights", weights, "--tuned", tuned, "--peers", "BM3D,Gaussian (tuned)", "--strength", 0.7]
     asked.append("--best-quality")
@@ -425,6 +435,7 @@ def test_the_commands_tune_and_measure(prepared, tmp_path, weights, monkeypatch,
     assert '`pip install -e "./training[bm3d]"`' in line
     assert said.count(line) == 1
     page = (out / "BENCHMARK.md").read_text("utf-8")
+    assert result["tuned_at_edge"] == {n: w for n, w in tuned_at_edge(tuned).items() if n == "Gaussian (tuned)"}
     assert page.count("[bm3d]") == 1
     assert "## Slice to slice" in page
     code, _, error = command("benchmark", prepared, out, "--weights", tmp_path / "none.safetensors")
@@ -433,6 +444,17 @@ def test_the_commands_tune_and_measure(prepared, tmp_path, weights, monkeypatch,
     code, _, error = command("benchmark", prepared, out, "--peers", "gauss")
     assert code == 1
     assert "no peer 'gauss'" in error
+
+
+def test_lesions_of_several_pixels_are_said_to_be_seen_through_one_template():
+    patients = [{"patient": p, "pixel": pixel, "own_sd": 9.0} for p, pixel in (("a", 0.68), ("b", 0.977), ("b", 0.7))]
+    result = {
+        **{"plan": dataclasses.asdict(SMALL), "software": {}, "methods": [], "left_out": [], "tuned_at_edge": {}},
+        "cases": {"patients": patients, "truth": [], "noisy scans": []},
+    }
+    (tasks,) = [line for line in _head(result) if line.startswith("- **Tasks**")]
+    assert "pixels are 0.68 to 0.98 mm, and their lesions are all seen through one template, that of the mean" in tasks
+    assert "no scatter between patients" in tasks
 
 
 @pytest.mark.parametrize(("patterns", "reached"), [([0, 0, 0, 1.5], True), ([0.2, 0.2, 0.2, 0.2], False)])

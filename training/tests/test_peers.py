@@ -19,6 +19,7 @@ from meddenoise_training.peers import (
     find_peers,
     read_tuned,
     tune,
+    tuned_at_edge,
     write_tuned,
 )
 from meddenoise_training.peers.bm3d import bm3d_peers, is_installed, psd_of_size
@@ -249,6 +250,17 @@ def test_tuned_parameters_go_to_the_noise_that_is_most_alike(tuned, tmp_path):
     assert gaussian.parameters_for(NoiseKnowledge(10, None, PIXEL))["k"] == 0.5, "no spectrum: white"
     assert gaussian.settings["tuned"]["smooth"]["k"] == 1.5
     assert json.loads(json.dumps(gaussian.settings)) == gaussian.settings
+
+
+def test_winners_at_the_edge_of_their_grid_are_named(cheap, tuned, tmp_path):
+    """More than the narrow grid holds is better; of two values neither counts as an edge."""
+    gaussian, (_, cases) = cheap[0], tuned
+    narrow = dataclasses.replace(gaussian, grid={"k": (0.01, 0.02, 0.03), "p": (0.5, 0.75)})
+    wide = dataclasses.replace(gaussian, name="wide", grid={"k": (0.01, 1.0, 3.0), "p": (0.5,)})
+    write_tuned(tmp_path / "peers.json", tune([narrow, wide], cases))
+    assert tuned_at_edge(tmp_path / "peers.json") == {"Gaussian (tuned)": ["white: k 0.03", "smooth: k 0.03"]}
+    write_tuned(tmp_path / "peers.json", tune([wide], cases))
+    assert tuned_at_edge(tmp_path / "peers.json") == {}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -88,6 +88,7 @@ def run_benchmark(
     plan: Plan,
     *,
     left_out: Sequence[str] = (),
+    at_edge: Mapping[str, Sequence[str]] | None = None,
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Measure all methods and write ``benchmark.json``, ``BENCHMARK.md`` and pictures into a folder.
@@ -95,6 +96,8 @@ def run_benchmark(
     What an earlier run into the same folder finished is kept, as long as plan, data, weights and settings are the same.
 
     :param left_out: one line for each method that was asked for and cannot be used here; they go into the report.
+    :param at_edge: of tuned peers, what is best at the edge of its grid:
+        :func:`~meddenoise_training.peers.tuned_at_edge`; the report names those that are measured.
     :returns: what is in ``benchmark.json``.
     :raises InputError: when the prepared folder has no such split, or methods share a name.
     :raises OutputError: when something cannot be written.
@@ -117,6 +120,7 @@ def run_benchmark(
     flicker = measure_flicker(neighbours(prepared, plan.split, plan.neighbours), methods, store, report)
     quick_enough = [m for m in methods if plan.slow_tasks or not m.slow]
     tasks = measure_tasks(patients, quick_enough, store, report, effort=plan.effort, views=plan.views)
+    edges = at_edge or {}
     result = {
         "format": RESULT_FORMAT,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -129,6 +133,7 @@ def run_benchmark(
         },
         "methods": _costs(methods, truths[0], report),
         "left_out": [*left_out, *(f"{m.name}: no tasks, too slow for them." for m in methods if m not in quick_enough)],
+        "tuned_at_edge": {m.name: list(edges[m.name]) for m in methods if m.name in edges},
         "images": images,
         "noisy_scans": noisy,
         "flicker": flicker,

@@ -27,13 +27,15 @@ _BIAS_LIMIT = (0.5, 1.0)
 #: An AUC counts as no lower when it is not lower by more than this, with 95 % certainty: none can be shown to be equal.
 _AUC_MARGIN = 0.02
 _NOTHING = "not measured"
+#: The target of a figure of which nothing is asked.
+REPORTED = "reported"
 
 
 @dataclass(frozen=True)
 class Row:
     """A figure: what is asked, what was measured on patients and on truth, and whether all that was measured will do.
 
-    :param reached: None where nothing was measured, or too little to decide.
+    :param reached: None where nothing was asked or measured, or too little to decide.
     """
 
     figure: str
@@ -199,10 +201,10 @@ def _texture(method: Method, measured: Measured, *, at_default: bool) -> Row:
     shift = None if found is None or found["shift"] is None else Interval(*found["shift"])
     return Row(
         f"NPS mean-frequency shift at strength {method.strength:g}",
-        "within 16 %" if at_default else "reported",
+        "within 16 %" if at_default else REPORTED,
         "-",
         _NOTHING if shift is None else shown(shift, "{:+.1%}"),
-        None if shift is None else abs(shift.value) <= 0.16 or not at_default,
+        None if shift is None or not at_default else abs(shift.value) <= 0.16,
     )
 
 

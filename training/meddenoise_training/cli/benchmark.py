@@ -47,6 +47,7 @@ def benchmark(
 
     from meddenoise_training.benchmark.methods import baseline_method, input_itself, peer_methods, weights_method
     from meddenoise_training.benchmark.run import QUICK_PLAN, Plan, run_benchmark
+    from meddenoise_training.peers import tuned_at_edge
 
     options.set_torch_threads(threads)
     left_out: list[str] = []
@@ -69,5 +70,6 @@ def benchmark(
     plan = dataclasses.replace(QUICK_PLAN if quick else Plan(), split=split, slow_tasks=slow_tasks)
     if slices is not None:
         plan = dataclasses.replace(plan, slices=slices)
-    run_benchmark(prepared, out, methods, plan, left_out=left_out, report=line)
+    at_edge = tuned_at_edge(tuned) if tuned else None
+    run_benchmark(prepared, out, methods, plan, left_out=left_out, at_edge=at_edge, report=line)
     line(f"{out / 'BENCHMARK.md'}")

@@ -27,7 +27,7 @@ def tune_peers(
     import torch
 
     from meddenoise_training.benchmark.tuning_cases import tuning_cases
-    from meddenoise_training.peers import find_peers, tune, use_threads, write_tuned
+    from meddenoise_training.peers import find_peers, tune, tuned_at_edge, use_threads, write_tuned
 
     options.set_torch_threads(threads)
     use_threads(torch.get_num_threads())
@@ -36,4 +36,7 @@ def tune_peers(
     kept = target.with_name(f".{target.name}.begun")
     write_tuned(target, tune(chosen, tuning_cases(prepared, patients), line, kept=kept))
     kept.unlink(missing_ok=True)
+    if at_edge := tuned_at_edge(target):
+        found = ", ".join(f"{name} ({'; '.join(where)})" for name, where in at_edge.items())
+        line(f"Best at the edge of what was tried, so that more or less might be better still: {found}.")
     line(f"{target}")

@@ -83,11 +83,7 @@ def read_tuned(path: Path) -> dict[str, tuple[TunedFor, ...]]:
 
     :raises InputError: when the file is not that.
     """
-    try:
-        tuned = _File.model_validate(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError) as error:
-        why = wrong_fields(error) if isinstance(error, ValidationError) else str(error)
-        raise InputError(f"{path} holds no tuned parameters of peers: {why}.") from error
+    tuned = _read(path)
     strangers = {g for groups in tuned.peers.values() for g in groups} - set(tuned.groups)
     if strangers:
         raise InputError(f"{path} says nothing of the noise of '{min(strangers)}'; tune the peers again.")
@@ -95,6 +91,30 @@ def read_tuned(path: Path) -> dict[str, tuple[TunedFor, ...]]:
         name: tuple(TunedFor(g, tuned.groups[g].texture, found.parameters) for g, found in groups.items())
         for name, groups in tuned.peers.items()
     }
+
+
+def tuned_at_edge(path: Path) -> dict[str, list[str]]:
+    """Return what :func:`tune` found best at the edge of its grid, ``white: k 0.8``, by peer; those without left out.
+
+    :raises InputError: when the file is not what :func:`write_tuned` wrote.
+    """
+    edges = {
+        name: [
+            f"{group}: {', '.join(f'{p} {found.parameters[p]:g}' for p in found.at_edge)}"
+            for group, found in groups.items()
+            if found.at_edge
+        ]
+        for name, groups in _read(path).peers.items()
+    }
+    return {name: where for name, where in edges.items() if where}
+
+
+def _read(path: Path) -> _File:
+    try:
+        return _File.model_validate(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError) as error:
+        why = wrong_fields(error) if isinstance(error, ValidationError) else str(error)
+        raise InputError(f"{path} holds no tuned parameters of peers: {why}.") from error
 
 
 def _key(peer: Peer, cases: Sequence[TuningCase]) -> str:
