@@ -1,4 +1,4 @@
-"""One run at a time on one output folder: a lock that ends with the process that holds it, however that dies."""
+"""One run at a time on one output folder or file: a lock that ends with its process, however that dies."""
 
 from __future__ import annotations
 
@@ -12,35 +12,38 @@ from pathlib import Path
 from meddenoise.errors import OutputError
 from meddenoise.remarks import remark
 
+LOCK_NAME = ".meddenoise.lock"
 _HELD_BY_ANOTHER = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 
 
 @contextmanager
-def locked(folder: Path, name: str, *, otherwise: str = ", or choose another output folder") -> Iterator[None]:
-    """Hold the lock of an output folder; its file stays there afterwards (to remove it could let two others in).
+def locked(
+    place: Path, *, lock: Path | None = None, otherwise: str = ", or choose another output folder"
+) -> Iterator[None]:
+    """Hold the lock of a place that is written; its file stays there afterwards (to remove it could let two others in).
 
     It is the system's own lock, which the system takes back when its holder ends, by ``kill -9`` too. On NFS it holds
     between machines (Linux passes it to the server); the lock of a machine that died lasts until the server gives it
     up. Where a file system has no locks, a warning says so.
 
-    :param folder: made where it is not there.
-    :param name: of the lock's file in it.
+    :param lock: the file that is locked, whose folder is made where it is not there; by default in the place, a folder.
     :param otherwise: what can be done but wait, for the sentence that refuses.
-    :raises OutputError: when another process holds it, or the folder cannot be written to.
+    :raises OutputError: when another process holds it, or the lock cannot be written.
     """
+    lock = place / LOCK_NAME if lock is None else lock
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o666)
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise OutputError(f"{folder} cannot be written to ({error.strerror or error}); choose another.") from error
+        raise OutputError(f"{place} cannot be written to ({error.strerror or error}); choose another.") from error
     try:
         try:
             _lock(descriptor)
         except OSError as error:
             if error.errno in _HELD_BY_ANOTHER:
-                raise OutputError(f"Another run is at work on {folder}; wait until it ends{otherwise}.") from error
+                raise OutputError(f"Another run is at work on {place}; wait until it ends{otherwise}.") from error
             remark(
-                f"The file system of {folder} cannot lock files ({error.strerror or error}), so that a second run at "
+                f"The file system of {place} cannot lock files ({error.strerror or error}), so that a second run at "
                 "the same time would not be noticed; start one at a time."
             )
         yield

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from meddenoise import Denoiser
 from meddenoise.errors import InputError, OutputError
+from meddenoise.folder_lock import locked
 from meddenoise.noise_estimate import estimate_noise
 from meddenoise_training.disk import why_not_written
 from meddenoise_training.manifest import Manifest, open_slices
@@ -61,7 +62,7 @@ def clean_targets(
     :param progress: called with (slices done, slices in all).
     :returns: the mean of the noise left, HU.
     :raises InputError: when the name is none, or what was begun was begun with other weights, strength or slices.
-    :raises OutputError: when there are targets of that name, or they cannot be written.
+    :raises OutputError: when there are targets of that name, another run makes them, or they cannot be written.
     :raises WeightsError: when the weights cannot be used.
     """
     if not name or not all(c.isalnum() or c in "-_" for c in name):
@@ -76,21 +77,22 @@ def clean_targets(
     begun: dict[str, Any] = {"prepared": manifest.created, "sha256": denoiser.sha256, "strength": strength}
     beside = target.with_name(f".{name}.part")
     try:
-        _begin(beside, begun)
-        for done, index in enumerate(scanned):
-            file = beside / _file_name(index)
-            if not file.exists():
-                cleaned = denoiser.denoise(stack[index][np.newaxis], strength=strength)[0]
-                with whole_file(file) as unfinished:
-                    save_array(unfinished, cleaned)
-            # An estimate cannot rise by cleaning; on slices with little tissue it scatters.
-            noise_sd[index] = round(min(noise_sd[index], estimate_noise(np.load(file)[np.newaxis])), 2)
-            if progress is not None:
-                progress(done + 1, len(scanned))
-        record = _Record(**begun, model=denoiser.card.name, noise_sd=noise_sd)
-        (beside / RECORD_NAME).write_text(record.model_dump_json(indent=1), "utf-8")
-        beside.rename(target)
-        (target / _BEGUN_NAME).unlink()
+        with locked(target, lock=target.with_name(f".{name}.lock"), otherwise=", or choose another name"):
+            _begin(beside, begun)
+            for done, index in enumerate(scanned):
+                file = beside / _file_name(index)
+                if not file.exists():
+                    cleaned = denoiser.denoise(stack[index][np.newaxis], strength=strength)[0]
+                    with whole_file(file) as unfinished:
+                        save_array(unfinished, cleaned)
+                # An estimate cannot rise by cleaning; on slices with little tissue it scatters.
+                noise_sd[index] = round(min(noise_sd[index], estimate_noise(np.load(file)[np.newaxis])), 2)
+                if progress is not None:
+                    progress(done + 1, len(scanned))
+            record = _Record(**begun, model=denoiser.card.name, noise_sd=noise_sd)
+            (beside / RECORD_NAME).write_text(record.model_dump_json(indent=1), "utf-8")
+            beside.rename(target)
+            (target / _BEGUN_NAME).unlink()
     except OSError as error:
         kept = f" What is done is kept in {beside}; the same command goes on." if beside.is_dir() else ""
         raise OutputError(

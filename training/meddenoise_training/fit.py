@@ -22,7 +22,6 @@ from meddenoise_training.state import FitState, NotFiniteError
 from meddenoise_training.validation import Validation
 
 _PACE_STEPS = 30
-_LOCK_FILE = ".meddenoise-train.lock"
 
 
 def fit(
@@ -57,7 +56,7 @@ def fit(
     if config.fit.patience is not None and not validation:
         raise InputError("There are no validation slices to stop early by; prepare some, or leave fit.patience away.")
     with ExitStack() as held:
-        in_the_first(fabric, lambda: held.enter_context(locked(run, _LOCK_FILE, otherwise=", or take another folder")))
+        in_the_first(fabric, lambda: held.enter_context(locked(run, otherwise=", or take another folder")))
         _begin(state, run, report)
         loop = _Loop(state, validation, run, report, progress, stop)
         try:

@@ -9,12 +9,14 @@ import secrets
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from meddenoise.errors import InputError, OutputError, counted
+from meddenoise.folder_lock import LOCK_NAME, locked
 from meddenoise.metrics import ABDOMEN, Window
 from meddenoise_training.disk import why_not_written
 from meddenoise_training.inventory import Found, LeftOut, Shares, found_in, look_through, units_of, where_of
@@ -27,6 +29,7 @@ from meddenoise_training.whole_file import whole_file
 #: So many folders are named in a warning; a line has to stay readable.
 _NAMED_FOLDERS = 8
 SYNTHETIC_IN_A_FILE = 50
+_BEGUN_NAME = "begun.json"
 #: Percent: thirds are written as 33.3.
 _SUM_TOLERANCE = 0.5
 
@@ -86,7 +89,7 @@ def prepare(
     :param progress: called with (files and synthetic slices done, in all).
     :raises InputError: when a patient stands in two splits, there is nothing for train or validation, ``split`` is
         given for a source that is divided already, or what was begun was begun with other settings.
-    :raises OutputError: when the target exists or cannot be written, or the disk is full.
+    :raises OutputError: when the target exists or cannot be written, another run prepares it, or the disk is full.
     """
     for path in (target, png):
         if path is not None and path.exists():
@@ -103,23 +106,27 @@ def prepare(
     units = units_of(source, free=split is not None)
     begun: _Begun | None = None
     try:
-        with Pool(workers) as pool:
-            looked = dict(pool.map(look_through, units))
-            found, left_out = found_in([looked[i] for i in range(len(units))], source, split, seed)
-            begun = _begin(target, settings)
-            jobs = [_series_job(one, begun, source, collections, slab_mm) for one in found]
-            splits, broken = _made(pool, jobs, begun, source, synthetic, seed, left_out, progress)
-        manifest = Manifest(
-            created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            slab_mm=slab_mm,
-            seed=seed,
-            shares=split,
-            collections=collections,
-            splits=splits,
-            left_out=_counts(left_out),
-            broken=broken,
-        )
-        _finish(begun, manifest, target, png, window)
+        with ExitStack() as alone:
+            with Pool(workers) as pool:
+                looked = dict(pool.map(look_through, units))
+                found, left_out = found_in([looked[i] for i in range(len(units))], source, split, seed)
+                lock = part_folder(target) / LOCK_NAME
+                alone.enter_context(locked(target, lock=lock, otherwise=", or choose another target"))
+                begun = _begin(target, settings)
+                jobs = [_series_job(one, begun, source, collections, slab_mm) for one in found]
+                splits, broken = _made(pool, jobs, begun, source, synthetic, seed, left_out, progress)
+            manifest = Manifest(
+                created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                slab_mm=slab_mm,
+                seed=seed,
+                shares=split,
+                collections=collections,
+                splits=splits,
+                left_out=_counts(left_out),
+                broken=broken,
+            )
+            _finish(begun, manifest, target, png, window)
+        shutil.rmtree(begun.folder)  # Windows removes no folder with a file that is open, as a lock is.
     except OSError as error:
         kept = f" What is done is kept in {begun.folder}; the same command goes on." if begun is not None else ""
         raise OutputError(
@@ -172,7 +179,7 @@ def _empty_line(split: Shares, splits: dict[str, list[Slice]]) -> str | None:
 def _begin(target: Path, settings: dict[str, Any]) -> _Begun:
     """Begin a preparation, or go on with one of the same settings."""
     folder = part_folder(target)
-    path = folder / "begun.json"
+    path = folder / _BEGUN_NAME
     if path.exists():
         before = json.loads(path.read_text("utf-8"))
         other = [name for name, value in settings.items() if before["settings"].get(name) != value]
@@ -303,7 +310,7 @@ def _finish(begun: _Begun, manifest: Manifest, target: Path, png: Path | None, w
         write_pictures(begun.prepared, manifest, beside, window)
         beside.rename(png)
     begun.prepared.rename(target)
-    shutil.rmtree(begun.folder)
+    (begun.folder / _BEGUN_NAME).unlink()
 
 
 def _folder_of(path: Path, source: Path) -> str:

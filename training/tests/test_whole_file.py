@@ -12,6 +12,7 @@ import torch
 
 import meddenoise_training
 from meddenoise.errors import OutputError
+from meddenoise.folder_lock import LOCK_NAME
 from meddenoise_training.checkpoint import CHECKPOINT_NAME, write_checkpoint
 from meddenoise_training.export import _write_text
 from meddenoise_training.logs import LOG_NAME, Logs, read_log
@@ -103,7 +104,7 @@ def test_a_preparation_that_could_not_begin_begins_when_there_is_room(archive, t
     (part / ".begun.json.part").symlink_to("/dev/full")
     with pytest.raises(OutputError, match=r"cannot be written to .*out: No space left on device"):
         prepare(archive, target, slab_mm=5.0, synthetic=0, report=lambda _: None)
-    assert not [path for path in part.rglob("*") if path.is_file() or path.is_symlink()]
+    assert [path.name for path in part.rglob("*") if path.is_file() or path.is_symlink()] == [LOCK_NAME]
     assert prepare(archive, target, slab_mm=5.0, synthetic=0, report=lambda _: None).splits["train"]
     assert names(tmp_path) == ["out"]
 

@@ -157,7 +157,7 @@ def open_manifest(
     :raises OutputError: when another run holds it, or it cannot be written.
     :raises InputError: when it is damaged, or was begun with other settings.
     """
-    with locked(folder, _LOCK_FILE):
+    with locked(folder, lock=folder / _LOCK_FILE):
         manifest = Manifest(folder / MANIFEST_FILE)
         manifest._load(json.loads(json.dumps(settings)), choose_precision)
         yield manifest

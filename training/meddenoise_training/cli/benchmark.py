@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from meddenoise.folder_lock import locked
 from meddenoise_training.cli import options
 from meddenoise_training.cli.reporting import line
 
@@ -71,5 +72,6 @@ def benchmark(
     if slices is not None:
         plan = dataclasses.replace(plan, slices=slices)
     at_edge = tuned_at_edge(tuned) if tuned else None
-    run_benchmark(prepared, out, methods, plan, left_out=left_out, at_edge=at_edge, report=line)
+    with locked(out):
+        run_benchmark(prepared, out, methods, plan, left_out=left_out, at_edge=at_edge, report=line)
     line(f"{out / 'BENCHMARK.md'}")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from meddenoise.folder_lock import locked
 from meddenoise_training.cli import options
 from meddenoise_training.cli.reporting import line
 
@@ -34,8 +35,9 @@ def tune_peers(
     names = None if peers == "all" else [name.strip() for name in peers.split(",")]
     chosen = find_peers(names, None, line)
     kept = target.with_name(f".{target.name}.begun")
-    write_tuned(target, tune(chosen, tuning_cases(prepared, patients), line, kept=kept))
-    kept.unlink(missing_ok=True)
+    with locked(target, lock=target.with_name(f".{target.name}.lock"), otherwise=", or name another file"):
+        write_tuned(target, tune(chosen, tuning_cases(prepared, patients), line, kept=kept))
+        kept.unlink(missing_ok=True)
     if at_edge := tuned_at_edge(target):
         found = ", ".join(f"{name} ({'; '.join(where)})" for name, where in at_edge.items())
         line(f"Best at the edge of what was tried, so that more or less might be better still: {found}.")

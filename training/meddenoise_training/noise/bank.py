@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from meddenoise.errors import InputError, OutputError
+from meddenoise.folder_lock import locked
 from meddenoise_training.manifest import Manifest, PreparedSlices, Slice, open_slices
 from meddenoise_training.noise.projection import LowDose, in_soft_tissue, low_dose_noise
 from meddenoise_training.noise.projector import Kernel
@@ -82,7 +83,7 @@ def make_bank(
     :param progress: called with (slices done, slices in all).
     :returns: how many slices have noise now.
     :raises InputError: for a dose that cannot be, or when a bank made with other settings is there already.
-    :raises OutputError: when it cannot be written.
+    :raises OutputError: when it cannot be written, or another run is at work on it.
     """
     folder, entries = prepared / BANK_FOLDER, manifest.splits["train"]
     if not 0 < dose < 1:
@@ -91,19 +92,19 @@ def make_bank(
     if dose != DOSE_FRACTION:
         settings["dose_fraction"] = dose  # else not said, lest banks of the time before it could be chosen not go on
     try:
-        folder.mkdir(exist_ok=True)
-        _agree(folder / "bank.json", settings)
-        jobs = []
-        for number, places in enumerate(_groups(open_slices(prepared, "train", manifest))):
-            target, some = folder / f"{number:05d}.npy", [entries[i] for i in places]
-            jobs.append(_Job(prepared, target, places, some, realisations, views, (seed, number), device, dose))
-        missing = [job for job in jobs if not job.target.exists()]
-        done = len(entries) - sum(len(job.places) for job in missing)
-        with Pool(min(workers, len(missing))) as pool:
-            for place, _ in pool.map(_make, missing):
-                done += len(missing[place].places)
-                if progress is not None:
-                    progress(done, len(entries))
+        with locked(folder, otherwise=""):
+            _agree(folder / "bank.json", settings)
+            jobs = []
+            for number, places in enumerate(_groups(open_slices(prepared, "train", manifest))):
+                target, some = folder / f"{number:05d}.npy", [entries[i] for i in places]
+                jobs.append(_Job(prepared, target, places, some, realisations, views, (seed, number), device, dose))
+            missing = [job for job in jobs if not job.target.exists()]
+            done = len(entries) - sum(len(job.places) for job in missing)
+            with Pool(min(workers, len(missing))) as pool:
+                for place, _ in pool.map(_make, missing):
+                    done += len(missing[place].places)
+                    if progress is not None:
+                        progress(done, len(entries))
     except OSError as error:
         raise OutputError(f"The noise bank cannot be written to {folder}: {error.strerror or error}.") from error
     return done
