@@ -14,8 +14,10 @@ import pytest
 import torch
 
 from meddenoise.weights import read_card
-from meddenoise_training.checkpoint import read_checkpoint
+from meddenoise_training.checkpoint import CHECKPOINT_NAME, read_checkpoint
+from meddenoise_training.cleaned_targets import TARGETS_FOLDER
 from meddenoise_training.cli import main
+from meddenoise_training.noise.bank import BANK_FOLDER
 
 TRAINING = Path(__file__).parent.parent
 SMALL = ["--set", "data.patch=32", "--set", "data.batch=2", "--set", "fit.warmup_steps=2", "--threads", "1"]
@@ -157,7 +159,7 @@ STOPPED = {
     ),
     "noise SCAN OUT": ("noise_report.noise_report", "nothing is kept; the same command begins anew"),
     "clean PREPARED once --model fast": ("cleaned_targets.clean_targets", "slices cleaned so far are kept in PREPARED"),
-    "fit PREPARED RUN --minutes 1": ("fit.steps_within", "the last checkpoint, where there is one, is kept in RUN"),
+    "fit PREPARED RUN --steps 9": ("config.load_config", "the last checkpoint is kept in RUN, and"),
     "plot RUN": ("plots.plot", "the same command draws all of them"),
     "benchmark PREPARED OUT --peers none": ("benchmark.run.run_benchmark", "what is measured is kept in OUT, and"),
     "tune-peers PREPARED tuned.json": (
@@ -169,12 +171,30 @@ STOPPED = {
 }
 
 
+#: What is there when some of the work is done.
+DONE = {
+    "prepare": ".OUT.part/records/train/a.json",
+    "bank": f"PREPARED/{BANK_FOLDER}/00000.npy",
+    "clean": f"PREPARED/{TARGETS_FOLDER}/.once.part/000000.npy",
+    "fit": f"RUN/{CHECKPOINT_NAME}",
+    "benchmark": "OUT/parts/white-25--input.json",
+    "tune-peers": ".tuned.json.begun",
+}
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["begun", "nothing yet"])
 @pytest.mark.parametrize("command", STOPPED)
-def test_every_command_says_at_ctrl_c_what_is_kept(command, prepared, tmp_path, monkeypatch, call):
+def test_every_command_says_at_ctrl_c_what_is_kept(command, done, prepared, tmp_path, monkeypatch, call):
     """Ctrl-C in the midst of its work: of the command all is real but what it would work on for long."""
     where, words = STOPPED[command]
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "PREPARED").symlink_to(prepared)
+    shutil.copytree(prepared, tmp_path / "PREPARED")
+    if (file := DONE.get(command.split()[0])) is not None:
+        if done:
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
+            Path(file).touch()
+        else:
+            words = "nothing was done yet; the same command begins anew"
     monkeypatch.setattr(f"meddenoise_training.{where}", press_ctrl_c)
     code, out, error = call(*command.split())
     assert (code, error) == (130, "")

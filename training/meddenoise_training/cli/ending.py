@@ -8,7 +8,8 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
@@ -26,12 +27,21 @@ _STOPPED = {
     "bank": "the noise made so far is kept in {prepared}, and " + _GOES_ON,
     "noise": "nothing is kept; " + _ANEW,
     "clean": "the slices cleaned so far are kept in {prepared}, and " + _GOES_ON,
-    "fit": "the last checkpoint, where there is one, is kept in {run}, and " + _GOES_ON,
+    "fit": "the last checkpoint is kept in {run}, and " + _GOES_ON,
     "plot": "plots that were finished are kept in {run}; the same command draws all of them",
     "benchmark": "what is measured is kept in {out}, and " + _GOES_ON,
     "tune_peers": "what is tuned is kept beside {target}, and " + _GOES_ON,
     "export": "nothing is half-written; " + _ANEW,
     "inspect": "nothing was changed",
+}
+#: Where that lies: a file, or a folder and the names in it. A command stopped before says that nothing was done.
+_KEPT: dict[str, tuple[str, str | None]] = {
+    "prepare": ("{target.parent}/.{target.name}.part/records", "*/[!.]*.json"),
+    "bank": ("{prepared}/noise-bank", "*.npy"),
+    "clean": ("{prepared}/targets/.{name}.part", "*.npy"),
+    "fit": ("{run}/checkpoint.pt", None),
+    "benchmark": ("{out}", "*/*.json"),
+    "tune_peers": ("{target.parent}/.{target.name}.begun", None),
 }
 
 
@@ -47,17 +57,26 @@ def one_line_for_errors() -> Iterator[None]:
 
 def told_when_stopped(command: Callable[P, R]) -> Callable[P, R]:
     """Let a command that Ctrl-C stops say in a line what is kept and how to go on, and end with exit code 130."""
-    sentence, signature = _STOPPED[command.__name__], inspect.signature(command)
+    signature = inspect.signature(command)
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
         except KeyboardInterrupt:
-            line(f"Stopped; {sentence.format(**signature.bind(*args, **kwargs).arguments)}.")
+            line(f"Stopped; {_what_is_kept(command.__name__, signature.bind(*args, **kwargs).arguments)}.")
             raise typer.Exit(130) from None
 
     return run
+
+
+def _what_is_kept(command: str, arguments: dict[str, Any]) -> str:
+    if command in _KEPT:
+        text, names = _KEPT[command]
+        place = Path(text.format(**arguments))
+        if not (place.exists() if names is None else any(place.glob(names))):
+            return f"nothing was done yet; {_ANEW}"
+    return _STOPPED[command].format(**arguments)
 
 
 @contextmanager
