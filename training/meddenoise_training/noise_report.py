@@ -19,7 +19,7 @@ from meddenoise.errors import InputError, OutputError
 from meddenoise.metrics import NoisePower, noise_power, noise_power_of_difference, regions_inside
 from meddenoise.tissue_windows import flattest
 from meddenoise.volume_files import Volume
-from meddenoise_training.config import NoiseConfig
+from meddenoise_training.config import HIGHEST_MEAN_FREQUENCY, NoiseConfig
 from meddenoise_training.noise.correlated import (
     SHARP,
     SMOOTH,
@@ -53,8 +53,6 @@ VIEWS = 360
 MAP_WINDOW = 25
 #: Strength of the SD map, as training draws it up to.
 SD_MAP = NoiseConfig().sd_map
-#: No configuration asks for a mean frequency above, cycles/pixel.
-HIGHEST_MEAN = 0.42
 #: Where a scan's smoothed slices change by less than this share of the noise's SD a pixel, there is no edge.
 FLAT = 0.25
 #: Other seeds of the nearest model, to see how far chance moves its distance.
@@ -311,7 +309,7 @@ def advice(report: dict[str, Any]) -> str:
     """Return what to do in one sentence: the option of `fit` that gives correlated noise like the nearest kernel's."""
     name = report["nearest_kernel"]
     mean = report["kernels"][name]["mean_frequency"]
-    low, high = 0.9 * mean, min(1.1 * mean, HIGHEST_MEAN)
+    low, high = 0.9 * mean, min(1.1 * mean, HIGHEST_MEAN_FREQUENCY)
     return (
         f"To train with correlated noise like this (nearest kernel: {name}), give `fit` "
         f'--set "noise.mean_frequency=[{low:.2f},{high:.2f}]"; the noise of a bank keeps its own.'
