@@ -83,6 +83,11 @@ def _begin(state: FitState, run: Path, report: Callable[[str], None]) -> None:
     if not state.resume(run):
         state.begin()
         report(_plan(state.config))
+        if state.from_elsewhere:
+            report(
+                "The weights that it learns from were trained on other prepared data: figures on validation and test "
+                "patients count only if you know that none of them is among theirs."
+            )
     elif state.step < planned or state.unvalidated:
         report(f"Going on from step {state.step} of {planned}.")
     else:

@@ -23,10 +23,15 @@ NAMES = (*ARCHITECTURES, *BASELINES)
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A network in evaluation mode, and where it is from, for a card: no path, which would tell of the machine."""
+    """A network in evaluation mode.
+
+    :param origin: where it is from, for a card: no path, which would tell of the machine.
+    :param manifest: identity of the prepared folder that it was trained on, where that is known.
+    """
 
     network: nn.Module
     origin: str
+    manifest: str | None = None
 
 
 def build(config: Config) -> nn.Module:
@@ -77,7 +82,7 @@ def read_network(path: Path) -> TrainedNetwork:
         # Only this of its configuration: the rest may be that of an older version.
         config = Config(**{key: saved["config"].get(key) for key in ("architecture", "network")})
         origin = f"a run of {saved['step']} steps, SHA-256 {sha256_of(file)}"
-        return TrainedNetwork(averaged_network(saved, config), origin)
+        return TrainedNetwork(averaged_network(saved, config), origin, saved.get("manifest"))
     except (RuntimeError, ValidationError) as error:
         raise InputError(f"{file} is not a checkpoint of `meddenoise-train fit` that this version knows.") from error
 

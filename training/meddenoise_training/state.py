@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ from meddenoise_training.validation import Figures
 _FREE = {"steps", "log_every", "pictures", "tensorboard", "checkpoint_minutes", "workers"}
 #: What only looks at it as well, unless a run that may stop early keeps the weights of its best validation.
 _FREE_WITHOUT_PATIENCE = {"validate_every", "validation_slices"}
+
+
+_ELSEWHERE = ", of other prepared data, whose patients may be among these"
 
 
 class NotFiniteError(InputError):
@@ -94,7 +98,17 @@ class FitState:
                     f"The weights at {self.config.init} are of another architecture ({name_of(trained.network)}) than "
                     f"this run's ({name_of(self.plain)}); set the architecture they have, or begin without them."
                 ) from error
-        self.begun_from = trained.origin
+        self.begun_from = self._origin(trained)
+
+    @property
+    def from_elsewhere(self) -> bool:
+        """Whether weights that it learns from were trained on other prepared data, or on data that nobody knows."""
+        teacher = self.teacher.origin if self.teacher is not None else None
+        return any(origin is not None and origin.endswith(_ELSEWHERE) for origin in (self.begun_from, teacher))
+
+    def _origin(self, trained: TrainedNetwork) -> str:
+        # Patients have other names in each prepared folder: whether theirs are among these cannot be found out.
+        return trained.origin if trained.manifest == self.data["manifest"] else trained.origin + _ELSEWHERE
 
     def resume(self, run: Path) -> bool:
         """Load the checkpoint of a run folder where there is one.
@@ -226,7 +240,7 @@ class FitState:
         teacher = read_network(Path(self.config.distil.teacher))
         teacher.network.requires_grad_(False)
         teacher.network.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return teacher
+        return replace(teacher, origin=self._origin(teacher))
 
     def _refuse_what_is_not_finite(self, loss: float, norm: float, batch: Batch) -> None:
         # Gradients of float16 overflow now and then: its scaler leaves such a step out and tries a smaller scale.

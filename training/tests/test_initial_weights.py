@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
 from meddenoise.catalogue import find_model
 from meddenoise.errors import InputError, WeightsError
+from meddenoise.folder_lock import LOCK_NAME
 from meddenoise.weights import load_network, read_card
 from meddenoise_training.checkpoint import averaged_weights, read_checkpoint, write_checkpoint
 from meddenoise_training.config import load_config
@@ -50,7 +53,7 @@ def test_a_run_begins_from_another_runs_averaged_weights(prepared, tmp_path, wha
 
 
 def test_a_resumed_run_does_not_begin_again_and_its_card_says_what_it_began_from(prepared, tmp_path):
-    untrained(prepared, tmp_path / "first")
+    fit(load_config(None, TINY), prepared, tmp_path / "first", report=lambda _: None)
     changes = {"init": str(tmp_path / "first"), "fit.ema_decay": 0.5}
     config = load_config(None, {**TINY, **changes})
     fit(config, prepared, tmp_path / "run", report=lambda _: None)
@@ -60,8 +63,38 @@ def test_a_resumed_run_does_not_begin_again_and_its_card_says_what_it_began_from
     (tmp_path / "card.toml").write_text(CARD)
     export(tmp_path / "run", tmp_path / "mine.safetensors", tmp_path / "card.toml")
     card = read_card(tmp_path / "mine.safetensors")
-    assert card.training["begun from"].startswith("a run of 0 steps, SHA-256 ")
+    assert card.training["begun from"].startswith("a run of 2 steps, SHA-256 ")
     assert str(tmp_path) not in card.to_json()
+
+
+def test_weights_of_other_prepared_data_are_told_as_such_and_those_of_the_same_are_not(prepared, tmp_path):
+    """Each `prepare` gives patients other names: those tested on in one may be those trained on in another."""
+    lines = []
+
+    def begun(prepared, run, **changes):
+        lines.clear()
+        config = load_config(None, {**TINY, **changes})
+        state = fit(config, prepared, tmp_path / run, report=lines.append)
+        told = [line for line in lines if "other prepared data" in line]
+        return state.begun_from or "", state.teacher.origin if state.teacher else "", len(told)
+
+    assert begun(prepared, "first") == ("", "", 0)
+    first = str(tmp_path / "first")
+    again = tmp_path / "again"
+    shutil.copytree(prepared, again)
+    manifest = again / "manifest.json"
+    manifest.write_text(manifest.read_text("utf-8") + "\n", "utf-8")
+    origin, _, told = begun(prepared, "second", init=first)
+    assert "other prepared data" not in origin
+    assert not told
+    origin, _, told = begun(again, "third", init=first)
+    assert origin.endswith("whose patients may be among these")
+    assert told == 1
+    _, teacher, told = begun(again, "fourth", **{"distil.teacher": first})
+    assert teacher.endswith("whose patients may be among these")
+    assert told == 1
+    _, _, told = begun(prepared, "fifth", **{"init": str(find_model("fast").path), "architecture": "fast"})
+    assert told == 1, "a weights file does not say"
 
 
 def test_what_a_run_cannot_begin_from_is_refused_in_a_sentence(prepared, tmp_path):
@@ -75,4 +108,4 @@ def test_what_a_run_cannot_begin_from_is_refused_in_a_sentence(prepared, tmp_pat
     write_checkpoint(tmp_path / "other", {"a": 1})
     with pytest.raises(InputError, match="not a checkpoint of"):
         untrained(prepared, tmp_path / "run", init=str(tmp_path / "other"))
-    assert not (tmp_path / "run").exists()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [LOCK_NAME], "nothing is begun"
