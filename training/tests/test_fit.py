@@ -194,6 +194,6 @@ def test_the_average_follows_in_the_first_steps_and_has_its_decay_later():
     for step in range(20_001):
         network.weight.data.fill_(float(step))
         averaged.update_parameters(network)
-        behind.append(step - float(averaged.module.weight))
+        behind.append(step - averaged.module.weight.item())
     assert behind[1000] == pytest.approx(100, rel=0.05)
     assert behind[20_000] == pytest.approx(999, rel=0.01)

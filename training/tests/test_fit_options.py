@@ -9,7 +9,7 @@ from meddenoise.errors import InputError, WeightsError
 from meddenoise.network import parameter_count
 from meddenoise.weights import load_network
 from meddenoise_training.baselines import BASELINES
-from meddenoise_training.checkpoint import averaged_weights, read_checkpoint
+from meddenoise_training.checkpoint import averaged_weights, read_checkpoint, write_checkpoint
 from meddenoise_training.config import FitConfig, load_config
 from meddenoise_training.export import export
 from meddenoise_training.fit import fit
@@ -97,6 +97,8 @@ def test_schedules_rise_and_then_hold_or_drop():
 def test_distillation_with_a_share_of_all_learns_the_teacher_and_not_the_target(prepared, tmp_path):
     """The teacher is an untrained network, the identity: who learns it alone has no loss and stays as he is."""
     train(tiny(), prepared, tmp_path / "teacher", stop=lambda: True)
+    saved = read_checkpoint(tmp_path / "teacher")
+    write_checkpoint(tmp_path / "teacher", {**saved, "step": 1})  # a run without a step is no teacher
     teacher = {"distil__teacher": str(tmp_path / "teacher")}
     state = untrained(tiny(**teacher, distil__share=1.0), prepared)
     batch = next(state.batches())
@@ -108,13 +110,13 @@ def test_distillation_with_a_share_of_all_learns_the_teacher_and_not_the_target(
 
 
 def test_the_card_of_a_distilled_network_names_its_teacher_without_a_path(prepared, tmp_path):
-    train(tiny(), prepared, tmp_path / "teacher", stop=lambda: True)
+    train(tiny(), prepared, tmp_path / "teacher")
     config = tiny(distil__teacher=str(tmp_path / "teacher"), loss__kind="edge", fit__optimiser="adam")
     train(config, prepared, tmp_path / "run")
     (tmp_path / "card.toml").write_text(CARD)
     export(tmp_path / "run", tmp_path / "mine.safetensors", tmp_path / "card.toml")
     card = load_network(tmp_path / "mine.safetensors").card
-    assert card.training["distilled from"].startswith("a run of 0 steps, SHA-256 ")
+    assert card.training["distilled from"].startswith("a run of 3 steps, SHA-256 ")
     assert "differences; 50% of it against the teacher" in card.training["loss"]
     assert card.training["optimiser"].startswith("Adam,")
     assert str(tmp_path) not in card.to_json()

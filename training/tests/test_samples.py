@@ -111,14 +111,16 @@ def test_a_patch_is_drawn_again_and_described(prepared, tmp_path):
         assert patch.slice == batch.slices[place]
         assert patch.place.cut(hu[patch.slice]).equal(batch.target[place])
         assert ((patch.base + noise.noise) / 1000).equal(batch.noisy[place])
-        if noise.model == "projection":
+        if noise.model == "projection" and noise.white == 0:
             field, sd = bank.slice(patch.slice, patch.realisation)
             ours = patch.place.cut(field) / sd
             torch.testing.assert_close(noise.noise / ours, (noise.noise / ours).median().expand(1, 32, 32))
         assert (noise.shape is not None) == (noise.model == "correlated")
         assert (noise.sd_map > 0) == (noise.model != "projection" and not noise.quantum)
-        models.add(noise.model)
-    assert models == {"white", "correlated", "projection"}
+        assert noise.white == 0 or noise.model != "white"
+        models.add((noise.model, noise.white > 0))
+    assert {model for model, _ in models} == {"white", "correlated", "projection"}
+    assert ("projection", False) in models
 
 
 def test_synthetic_slices_are_refused_where_neighbours_are_looked_at():
