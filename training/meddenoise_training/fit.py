@@ -74,6 +74,7 @@ def fit(
             best = f"best at step {state.best['step']}, mean RMSE {state.best['rmse']:.2f} HU"
             report(f"Stopped early: {best}; it is kept.")
         in_the_first(fabric, lambda: _finish(state, run))
+        fabric.barrier()  # No process ends while another still reads what the first one said.
     return state
 
 
