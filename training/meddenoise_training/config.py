@@ -56,9 +56,7 @@ class NoiseConfig(_Section):
         to 90 % of the variance.
     :param quantum_share: of the other patches get a variance that follows the attenuation, the rest a smooth SD map.
     :param mean_frequency: range of kernels, cycles/pixel; at pixels of 0.75 mm a smooth body kernel has 0.2, a sharp
-        one 0.32; at pixels of half that size half of it.
-    :param coarse_sd_low: only from here, HU, are kernels below 0.12 cycles/pixel drawn: weak noise as coarse as that
-        cannot be told from the texture of organs, which a network would learn to remove.
+        one 0.32. Below 0.12 noise is as coarse as the texture of organs, which a network would then remove as well.
     :param order: range of how steeply spectra fall, see ``noise/correlated.py``.
     :param anisotropy: correlated noise has streaks, of a strength drawn up to this one; 0 none, 1.4 as an abdomen's at
         a quarter of the dose.
@@ -74,8 +72,7 @@ class NoiseConfig(_Section):
     white_share: Share = 0.3
     mixed_share: Share = 0.25
     quantum_share: Share = 0.1
-    mean_frequency: tuple[float, float] = (0.07, 0.40)
-    coarse_sd_low: float = Field(default=15.0, ge=0)
+    mean_frequency: tuple[float, float] = (0.12, 0.40)
     order: tuple[float, float] = (1.5, 8.0)
     anisotropy: float = Field(default=1.6, ge=0, le=4)
     sd_map: float = Field(default=0.25, ge=0, le=1)

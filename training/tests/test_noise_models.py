@@ -189,15 +189,6 @@ def test_parameters_of_the_mixture_are_those_of_its_noise():
     assert mean_frequency(0.3, 1) > 0.29
 
 
-def test_noise_as_coarse_as_the_texture_of_organs_is_never_weak():
-    config = NoiseConfig(white_share=0, mean_frequency=(0.07, 0.2), coarse_sd_low=15, sd_low=3, sd_high=60)
-    draws = drawn_from(config, 400, seeded(4), size=8)
-    means = {strong: [d.shape.mean_frequency for d in draws if (d.sd >= 15) == strong] for strong in (False, True)}
-    assert min(means[False]) >= 0.12
-    assert min(means[True]) < 0.08
-    assert max(means[False]) > 0.19
-
-
 def test_the_sd_varies_over_a_patch_as_told():
     def spread(**told: float) -> float:
         config = NoiseConfig(white_share=1, clean_share=0, **told)

@@ -17,9 +17,6 @@ from meddenoise_training.noise.overlap import shared_between
 from meddenoise_training.noise.quantum import quantum_factor
 from meddenoise_training.noise.sd_map import smooth_sd_map
 
-#: Noise of a lower mean frequency, cycles/pixel, is as coarse as the texture of organs.
-COARSE = 0.12
-
 Model = Literal["white", "correlated", "projection"]
 
 
@@ -76,7 +73,7 @@ def draw_noise(
         noise = shared_between(noise, overlap)[:, 0]
         return NoiseDraw(noise, float(noise[slices // 2].square().mean().sqrt()), "projection", white=upon)
     white = uniform(0, 1) < config.white_share
-    shape, upon = None if white else _draw_shape(uniform, sd, config), 0.0
+    shape, upon = None if white else _draw_shape(uniform, config), 0.0
     if shape is None:
         noise = gaussian_noise(level, height, width, generator)
     else:
@@ -128,11 +125,8 @@ def _draw_sd(uniform: Callable[[float, float], float], target_sd: float, config:
     return math.exp(uniform(math.log(low), math.log(config.sd_high)))
 
 
-def _draw_shape(uniform: Callable[[float, float], float], sd: float, config: NoiseConfig) -> NoiseShape:
-    low, high = config.mean_frequency
-    if sd < config.coarse_sd_low:
-        low = min(max(low, COARSE), high)
-    mean = uniform(low, high)
+def _draw_shape(uniform: Callable[[float, float], float], config: NoiseConfig) -> NoiseShape:
+    mean = uniform(*config.mean_frequency)
     order = math.exp(uniform(math.log(config.order[0]), math.log(config.order[1])))
     # Kernels sharper in the mean than their ramp enhance edges: a steeper rise, with 0.3 to spare for the fall.
     reaching = (2 * mean / NYQUIST - 1) / (1 - mean / NYQUIST)
