@@ -153,8 +153,7 @@ class Origins:
         return (
             f"SD {noise.sd_low} to {noise.sd_high} HU (log-uniform, at least {noise.over_own_noise} times the target's "
             f"own), {banked}{noise.white_share:.0%} white, else correlated with mean frequencies of {low} to {high} "
-            f"cycles/pixel and streaks in any direction "
-            f"(anisotropy up to {noise.anisotropy}); "
+            f"cycles/pixel and streaks in any direction (anisotropy up to {noise.anisotropy}); "
             f"{noise.mixed_share:.0%} of what is not white has white noise upon it; "
             f"{others}{noise.quantum_share:.0%} with a variance that follows the attenuation (quantum), else with a "
             f"smooth SD map (up to {noise.sd_map:.0%}); "

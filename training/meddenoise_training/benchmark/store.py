@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from meddenoise.errors import OutputError
-from meddenoise_training.whole_file import whole_file
+from meddenoise_training.whole_file import save_array, whole_file
 
 #: Of what a part holds; one more when that changes, so that parts of an earlier version are measured anew.
 _PART_FORMAT = 4
@@ -79,7 +79,7 @@ class Store:
                 return kept
         array = compute().astype(np.float16)
         key.unlink(missing_ok=True)  # first the array, then what vouches for it
-        write_beside(path, lambda beside: _save(beside, array))
+        write_beside(path, lambda beside: save_array(beside, array))
         write_beside(key, lambda beside: beside.write_text(settings, "utf-8"))
         return array
 
@@ -105,11 +105,6 @@ def write_beside(path: Path, write: Callable[[Path], object]) -> None:
             write(beside)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
-
-
-def _save(path: Path, array: npt.NDArray[np.float16]) -> None:
-    with path.open("wb") as file:
-        np.save(file, array)
 
 
 def _file_name(text: str) -> str:

@@ -106,8 +106,7 @@ def _with_white(
 ) -> tuple[Tensor, float]:
     """Replace a share of the variance of noise by white noise, in some patches; return the noise and the share.
 
-    A network that has seen each kind alone takes the white part of both and leaves the coarse one, which it cannot tell
-    from anatomy without the white one's level.
+    A network that has seen each kind alone takes the white part of both and leaves the coarse one (ABLATIONS.md).
     """
     if not uniform(0, 1) < config.mixed_share:
         return noise, 0.0
