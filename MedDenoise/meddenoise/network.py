@@ -55,10 +55,7 @@ class ResidualAutoencoder(nn.Module):
     def noise(self, x: Tensor) -> Tensor:
         """Return the estimated noise of the middle slice, (n, 1, j, i), in the type of autocast or the input."""
         height, width = x.shape[-2:]
-        below, right = -height % self.multiple, -width % self.multiple
-        if below or right:
-            # Reflection is not defined for sizes below the padding; repeating the edge is.
-            x = F.pad(x, (0, right, 0, below), mode="replicate")
+        x = _mirrored(_mirrored(x, -2, self.multiple), -1, self.multiple)
         # Under autocast, too, the input stays in its own type: in bfloat16 air and bone have steps of 4 HU and more,
         # which the noise would drown in (result against float32: 1.7 HU in air instead of 0.2).
         with _without_autocast(x.device.type):
@@ -79,6 +76,20 @@ class ResidualAutoencoder(nn.Module):
         """Return the denoised middle slice; the subtraction is in the input's own type, float32."""
         middle = x.shape[1] // 2
         return x[:, middle : middle + 1] - self.noise(x).to(x.dtype)
+
+
+def _mirrored(x: Tensor, axis: int, multiple: int) -> Tensor:
+    """Lengthen an axis at its end to the next multiple by its mirror image, the edge itself included.
+
+    It looks like more noise of the same kind: an edge repeated as streaks is taken for anatomy in part, and leaves a
+    sixth more noise in the last pixels (25 HU of white noise: 14.5 against 11.9 HU with Fast).
+    """
+    size = x.shape[axis]
+    if size % multiple == 0:
+        return x
+    # Back and forth, as an axis may be shorter than what it lacks.
+    places = torch.arange(size + -size % multiple, device=x.device) % (2 * size)
+    return x.index_select(axis, torch.where(places < size, places, 2 * size - 1 - places))
 
 
 def _without_autocast(device_type: str) -> contextlib.AbstractContextManager[Any]:

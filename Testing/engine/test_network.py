@@ -34,6 +34,15 @@ def test_any_size_comes_back(size: tuple[int, int], slices: int) -> None:
     assert result.dtype == torch.float32
 
 
+@pytest.mark.parametrize("size", [(9, 20), (3, 13)])  # 3 of 16 lacks more than it has
+def test_what_a_size_lacks_is_its_mirror_image(size: tuple[int, int]) -> None:
+    network = seeded_network(Architecture("residual-autoencoder", widths=(4, 8, 8, 8), blocks=1), 0)
+    x = torch.randn(1, 1, *size)
+    lacking = [(0, -length % 16) for length in size]
+    mirrored = torch.from_numpy(np.pad(x.numpy(), [(0, 0), (0, 0), *lacking], mode="symmetric"))
+    torch.testing.assert_close(network(x), network(mirrored)[..., : size[0], : size[1]])
+
+
 def test_the_middle_slice_is_the_one_denoised() -> None:
     network = build_network(Architecture("residual-autoencoder", widths=(4,), blocks=1, slices=3))
     torch.nn.init.zeros_(network.exit.weight)  # no noise found: what is left is the slice itself

@@ -7,7 +7,6 @@ import inspect
 import json
 import math
 import sys
-from dataclasses import astuple
 from functools import partial
 
 import numpy as np
@@ -18,7 +17,7 @@ from scipy import ndimage
 from torchmetrics.functional.image import visual_information_fidelity
 
 from meddenoise.errors import InputError
-from meddenoise.metrics import Interval, jackknife_interval, rmse
+from meddenoise.metrics import Interval, rmse
 from meddenoise.model_card import Architecture, ModelCard
 from meddenoise.network import parameter_count, seeded_network
 from meddenoise.weights import read_card, save_weights, sha256_of
@@ -33,7 +32,7 @@ from meddenoise_training.benchmark.conditions import (
 from meddenoise_training.benchmark.evaluation import figures, pattern, vif
 from meddenoise_training.benchmark.flicker import measure_flicker
 from meddenoise_training.benchmark.methods import Method, input_itself, peer_methods, weights_method
-from meddenoise_training.benchmark.observers import contrast_transfer, with_student_intervals
+from meddenoise_training.benchmark.observers import contrast_transfer
 from meddenoise_training.benchmark.phantoms import DISC_RADIUS_MM, LESIONS, PIXEL_MM, disc_phantom, lay_lesions
 from meddenoise_training.benchmark.report import _head
 from meddenoise_training.benchmark.run import Plan, run_benchmark
@@ -193,28 +192,6 @@ def test_a_known_blur_gives_the_transfer_function_it_must(sd_pixels):
         assert value["ratio"][0] == pytest.approx(expected, rel=0.04)
     f50 = math.sqrt(math.log(2) / 2) / (math.pi * 0.65 * PIXEL_MM)
     assert found["900"]["f50_input"] == pytest.approx(f50, rel=0.05)
-
-
-def test_intervals_of_parts_kept_earlier_are_widened_to_students_t():
-    """They were 1.96 standard errors, and AUCs clipped to 1; a part that says its batches has the intervals of now."""
-    rng = np.random.default_rng(0)
-
-    def both(name: str, value: float, count: int) -> tuple[dict, dict]:
-        left = np.round(value + rng.normal(0, 0.01, count), 5).tolist()
-        error = math.sqrt((count - 1) * np.var(left))
-        old, new = [value, value - 1.96 * error, value + 1.96 * error], list(astuple(jackknife_interval(value, left)))
-        if name == "auc":
-            old, new = ([v, low, min(high, 1.0)] for v, low, high in (old, new))
-        return ({name: i, **({"auc_without": left} if name == "auc" else {})} for i in (old, new))
-
-    for name, value, count in (("ratio", 0.9, 5), ("shift", -0.1, 10), ("auc", 0.99, 20), ("auc", 0.7, 12)):
-        old, new = both(name, value, count)
-        found = with_student_intervals({"method": {"1": {"100": old}}})["method"]["1"]["100"]
-        assert found[name] == pytest.approx(new[name])
-        assert found[name][1] < old[name][1]
-        kept = {**new, "batches": count}
-        assert with_student_intervals({"100": kept}) == {"100": kept}
-    assert with_student_intervals({"ratio": None, "frequency": [0.0]}) == {"ratio": None, "frequency": [0.0]}
 
 
 def test_every_lesion_is_laid_equally_often():

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from meddenoise import denoiser as denoiser_code
-from meddenoise import devices, intensity
+from meddenoise import devices, intensity, orientations
 from meddenoise import network as network_code
 from meddenoise import strength as strength_code
 from meddenoise.catalogue import find_model
@@ -160,7 +160,7 @@ def network_gflop(network: nn.Module, height: int, width: int) -> float:
 def engine_digest() -> str:
     """Return a digest of the engine's code that turns a slice into a result: what it computes may change with it."""
     digest = hashlib.sha256()
-    for module in (denoiser_code, devices, intensity, network_code, strength_code):
+    for module in (denoiser_code, devices, intensity, network_code, orientations, strength_code):
         digest.update(inspect.getsource(module).encode())
     return digest.hexdigest()[:16]
 

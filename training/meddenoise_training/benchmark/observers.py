@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t as student
 
 from meddenoise.errors import InputError
 from meddenoise.metrics import (
@@ -28,10 +27,6 @@ from meddenoise_training.benchmark.phantoms import LESIONS, Disc
 
 #: Regions are left out in so many batches for the interval of a shift.
 _BATCHES = 10
-#: Of 1.96 standard errors either way are the intervals of parts that were kept before Student's t was taken.
-_NORMAL_95 = 1.96
-#: Names of what has an interval by jackknife.
-_JACKKNIFED = {"ratio", "shift", "auc", "detectability"}
 #: Of a disc's transfer function so much is kept, cycles/mm.
 _HIGHEST_FREQUENCY = 0.9
 
@@ -118,21 +113,6 @@ def lesion_figures(rois: Image, kinds: Sequence[int | None], places: Sequence[in
     return found
 
 
-def with_student_intervals(part: Any) -> Any:
-    """Return a part with the intervals that are made now: those of parts kept earlier, without ``batches``, widened."""
-    if not isinstance(part, dict):
-        return part
-    found = {key: with_student_intervals(value) for key, value in part.items()}
-    if "batches" not in found:
-        # As many as the tasks of such parts had.
-        batches = {"ratio": 5, "shift": _BATCHES}
-        for key in _JACKKNIFED & found.keys():
-            if found[key] is not None:
-                count = batches[key] if key in batches else len(found["auc_without"])
-                found[key] = _widened(found[key], count, within=(0.0, 1.0) if key == "auc" else None)
-    return found
-
-
 def auc_difference(own: dict[str, Any], other: dict[str, Any]) -> Interval:
     """Return how much larger an AUC is than another's, paired: all methods see the same lesions, places and noise."""
     return auc_gain(*(_detection(found) for found in (other, own)))
@@ -181,14 +161,6 @@ def _jackknife(measure: Callable[[npt.NDArray[np.intp]], float], count: int, bat
         return None
     interval = jackknife_interval(whole, left)
     return [interval.value, interval.low, interval.high]
-
-
-def _widened(kept: list[float], batches: int, *, within: tuple[float, float] | None) -> list[float]:
-    """Return an interval of 1.96 standard errors, that was clipped to ``within``, as one of Student's t."""
-    value, low, high = kept
-    half = max(high - value, value - low) / _NORMAL_95 * float(student.ppf(0.975, batches - 1))
-    ends = (value - half, value + half)
-    return [value, *(ends if within is None else np.clip(ends, *within).tolist())]
 
 
 def _rounded(values: npt.NDArray[np.float64]) -> list[float]:

@@ -25,7 +25,6 @@ from meddenoise_training.benchmark.observers import (
     contrast_transfer,
     lesion_figures,
     texture,
-    with_student_intervals,
 )
 from meddenoise_training.benchmark.phantoms import (
     DISC_RADIUS_MM,
@@ -115,7 +114,7 @@ def measure_tasks(
             )
     if not pools:
         report("No patient slice has room for lesions in its soft tissue: detectability in uniform tissue only.")
-    return {task: with_student_intervals(parts) for task, parts in found.items()}
+    return found
 
 
 class _Pool:
