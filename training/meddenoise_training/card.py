@@ -44,6 +44,8 @@ class CardText(BaseModel):
     licence: str
     summary: str
     limits: list[str]
+    #: What the weights that a run began from were trained on, which the run itself knows by name alone.
+    earlier_stages: str | None = None
     strength: DefaultStrength = DefaultStrength()
 
 
@@ -76,15 +78,21 @@ class Origins:
         targets = config.data.targets
         self._cleaned = CleanedTargets(prepared, manifest, targets) if targets is not None else None
 
-    def training(self, saved: dict[str, Any], strength: DefaultStrength) -> dict[str, Any]:
+    def training(self, saved: dict[str, Any], text: CardText) -> dict[str, Any]:
         """Return how the run was trained, in words by key.
 
         :param saved: its checkpoint.
+        :param text: what a person says of the default strength and of earlier stages.
         """
         config, fit, data = self._config, self._config.fit, self._config.data
         best = saved.get("best")
         steps = best["step"] if best is not None else saved["step"]
-        origins = {"begun from": saved.get("begun_from"), "distilled from": saved.get("distilled_from")}
+        origins = {
+            "begun from": saved.get("begun_from"),
+            "earlier stages": text.earlier_stages,
+            "distilled from": saved.get("distilled_from"),
+        }
+        strength = text.strength
         return {
             "default strength": f"{strength.default:g}: {strength.reason}",
             "steps": f"{steps} of {fit.steps} planned, {data.batch} patches of {data.patch} x {data.patch} pixels each",

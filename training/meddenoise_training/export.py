@@ -85,12 +85,12 @@ def export(
         architecture=config.shape,
         hu_per_unit=HU_PER_UNIT,
         created=datetime.date.today().isoformat(),
-        training=origins.training(saved, text.strength),
+        training=origins.training(saved, text),
         data=origins.data(),
         figures={**_figures(network, prepared, manifest), **measured},
         domain=origins.domain(),
         default_strength=text.strength.default,
-        **text.model_dump(exclude={"strength"}),
+        **text.model_dump(exclude={"strength", "earlier_stages"}),
     )
     sha256 = save_weights(target, network, card)
     _write_text(target.with_suffix(".md"), card_page(card, sha256))

@@ -60,10 +60,12 @@ def test_a_resumed_run_does_not_begin_again_and_its_card_says_what_it_began_from
     (tmp_path / "first" / "checkpoint.pt").unlink()
     longer = load_config(None, {**TINY, **changes, "fit.steps": 3})
     assert fit(longer, prepared, tmp_path / "run", report=lambda _: None).step == 3
-    (tmp_path / "card.toml").write_text(CARD)
+    (tmp_path / "card.toml").write_text('earlier_stages = "on the same patients"\n' + CARD)
     export(tmp_path / "run", tmp_path / "mine.safetensors", tmp_path / "card.toml")
     card = read_card(tmp_path / "mine.safetensors")
     assert card.training["begun from"].startswith("a run of 2 steps, SHA-256 ")
+    assert card.training["earlier stages"] == "on the same patients"
+    assert "- earlier stages: on the same patients\n" in (tmp_path / "mine.md").read_text("utf-8")
     assert str(tmp_path) not in card.to_json()
 
 
