@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 import math
+import re
 import sys
 from functools import partial
 
@@ -275,6 +276,9 @@ def test_a_whole_run_and_a_second_one_that_computes_nothing(prepared, tmp_path, 
     assert "might be better still: total variation (white: k 0.5; sharp: k 9).\n" in page
     assert "one template" not in page, "all pixels are alike"
     assert "| tiny at full strength |" in page
+    for title in ("RMSE in the body, HU", "PSNR, dB, C50/W400"):  # the first of each is that of the patients
+        line = next(row for row in page.split(f"### {title}")[1].splitlines() if row.startswith("| total variation"))
+        assert all(re.fullmatch(r" \d+\.\d\d \[\d+\.\d\d, \d+\.\d\d\] *", cell) for cell in line.split("|")[2:-1]), line
     assert sorted(p.name for p in out.glob("*.png")) == sorted(
         line.split("(")[1].rstrip(")") for line in page.splitlines() if line.startswith("![")
     )
