@@ -126,7 +126,8 @@ class FitState:
             raise InputError(f"The run in {run} was made by another version; take another run folder.") from error
         patience = None not in (config.fit.patience, self.config.fit.patience)
         before, now = (_fixed(one, with_patience=patience) for one in (config, self.config))
-        if changed := [name for name in now if now[name] != before[name]]:
+        # A section that one of them has and the other has not is there as its fields alone, or as None.
+        if changed := [name for name in {**now, **before} if now.get(name) != before.get(name)]:
             raise InputError(
                 f"The run in {run} has another configuration ({', '.join(changed)}); use that, or another run folder."
             )

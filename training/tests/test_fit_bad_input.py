@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from meddenoise.catalogue import MODELS_FOLDER
 from meddenoise.errors import InputError
 from meddenoise_training.checkpoint import CHECKPOINT_NAME, read_checkpoint, write_checkpoint
 from meddenoise_training.cleaned_targets import TARGETS_FOLDER, clean_targets
@@ -206,18 +207,30 @@ def test_a_run_without_a_step_is_none_yet(prepared, tmp_path):
     assert lines[0].startswith("Training ")
 
 
+CATALOGUE = load_config(
+    None,
+    {"architecture": "cnn10", **{k: v for k, v in SETTINGS.items() if not k.startswith(("network", "architecture"))}},
+)
+TAUGHT = tiny(distil__teacher=str(MODELS_FOLDER / "fast.safetensors"))
+NETWORK = r"another configuration \(architecture, network.widths, network.blocks, network.slices\)"
+
+
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("first", "then", "words"),
     [
-        ({"network__widths": [4, 12]}, r"another configuration \(network.widths\)"),
-        ({"noise__sd_high": 70.0, "fit__seed": 3}, r"another configuration \(noise.sd_high, fit.seed\)"),
+        (tiny(), tiny(network__widths=[4, 12]), r"another configuration \(network.widths\)"),
+        (tiny(), tiny(noise__sd_high=70.0, fit__seed=3), r"another configuration \(noise.sd_high, fit.seed\)"),
+        (tiny(), CATALOGUE, NETWORK),
+        (CATALOGUE, tiny(), NETWORK),
+        (tiny(), TAUGHT, r"another configuration \(distil.teacher, distil.share\)"),
+        (TAUGHT, tiny(), r"another configuration \(distil.teacher, distil.share\)"),
     ],
 )
-def test_a_run_of_another_configuration_is_not_gone_on_with(prepared, tmp_path, changes, words):
-    train(tiny(fit__steps=2), prepared, tmp_path)
+def test_a_run_of_another_configuration_is_not_gone_on_with(prepared, tmp_path, first, then, words):
+    train(first, prepared, tmp_path)
     before = (tmp_path / CHECKPOINT_NAME).read_bytes()
     with pytest.raises(InputError, match=words):
-        train(tiny(**changes), prepared, tmp_path)
+        train(then, prepared, tmp_path)
     assert (tmp_path / CHECKPOINT_NAME).read_bytes() == before
 
 
