@@ -25,7 +25,7 @@ from meddenoise_training.data_identity import data_identity, first_other_data
 from meddenoise_training.losses import make_loss
 from meddenoise_training.manifest import neighbours, read_manifest
 from meddenoise_training.networks import TrainedNetwork, build, name_of, read_network
-from meddenoise_training.noise.bank import BANK_FOLDER, Bank
+from meddenoise_training.noise.bank import BANK_FOLDER, Bank, bank_command
 from meddenoise_training.optimisers import make_optimiser
 from meddenoise_training.processes import any_process
 from meddenoise_training.samples import Batch, Samples
@@ -273,7 +273,7 @@ class FitState:
         todo = "change the settings in [noise]"
         if self.config.noise.projection_share > 0 and (file := self._wrong_noise(index)) is not None:
             cause = f"the noise bank holds NaN or infinity in {file}"
-            todo = f"remove that file and make it again with `meddenoise-train bank {self.prepared}`"
+            todo = f"remove that file and make it again with `{bank_command(self.prepared)}`"
         return f"Step {self.step + 1} was not taken, as {cause}; {todo}."
 
     def _wrong_noise(self, index: int) -> str | None:

@@ -21,6 +21,7 @@ from meddenoise_training.noise.bank import (
     PHOTONS,
     Bank,
     _sd_in_soft_tissue,
+    bank_command,
     draw_scanner,
     make_bank,
 )
@@ -193,6 +194,18 @@ def test_what_is_no_bank_is_refused(prepared, tmp_path):
     make_bank(folder, read_manifest(folder).model_copy(update={"created": "another day"}), views=8)
     with pytest.raises(InputError, match="of other slices"):
         Bank(folder, read_manifest(folder))
+
+
+def test_the_command_that_goes_on_has_the_options_of_the_bank(prepared, tmp_path):
+    folder = tmp_path / "prepared here"
+    shutil.copytree(prepared, folder)
+    make_bank(folder, read_manifest(folder), realisations=1, views=8, seed=3, dose=0.3)
+    next((folder / BANK_FOLDER).glob("*.npy")).unlink()
+    command = f"meddenoise-train bank '{folder}' --realisations 1 --dose 0.3 --views 8 --seed 3"
+    with pytest.raises(InputError, match=rf"the same command goes on: make it with `{command}`\.$"):
+        Bank(folder, read_manifest(folder))
+    (folder / BANK_FOLDER / "bank.json").unlink()
+    assert bank_command(folder) == f"meddenoise-train bank '{folder}'"
 
 
 def test_where_soft_tissue_is_and_what_stands_for_it():

@@ -89,7 +89,8 @@ def test_nan_in_the_bank_names_its_file_and_costs_no_step(banked, tmp_path):
         noise = np.load(file, mmap_mode="r+")
         noise[:] = np.nan
 
-    with pytest.raises(InputError, match=rf"Step 3 .*bank holds NaN or infinity in {file}; remove.*Step 2 is saved"):
+    words = rf"Step 3 .*bank holds NaN or infinity in {file}; remove.* --views 8`\..*Step 2 is saved"
+    with pytest.raises(InputError, match=words):
         train(tiny(noise__projection_share=1.0, fit__checkpoint_minutes=99), copy, tmp_path / "run", report=damage)
     assert read_checkpoint(tmp_path / "run")["step"] == 2
     file.write_bytes(good)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,10 @@ PHOTONS = (2e5, 5e6)
 ELECTRONIC_VARIANCE = (10.0, 100.0)
 DOSE_FRACTION = 0.25
 VIEWS = 720
+REALISATIONS = 2
 #: How settings of a bank are called on the command line.
 _OPTIONS = {"realisations": "--realisations", "dose_fraction": "--dose", "views": "--views", "seed": "--seed"}
+_DEFAULTS = {"realisations": REALISATIONS, "dose_fraction": DOSE_FRACTION, "views": VIEWS, "seed": 0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +67,7 @@ def make_bank(
     prepared: Path,
     manifest: Manifest,
     *,
-    realisations: int = 2,
+    realisations: int = REALISATIONS,
     dose: float = DOSE_FRACTION,
     views: int = VIEWS,
     seed: int = 0,
@@ -119,7 +122,7 @@ class Bank:
         :raises InputError: when there is none, or it is not complete, or of other slices.
         """
         folder = prepared / BANK_FOLDER
-        make = f"make it with `meddenoise-train bank {prepared}`"
+        make = f"make it with `{bank_command(prepared)}`"
         try:
             made = json.loads((folder / "bank.json").read_text("utf-8"))
         except (OSError, ValueError) as error:
@@ -144,6 +147,19 @@ class Bank:
         """Return noise of a training slice, (j, i) HU memory-mapped, and its SD in soft tissue, HU."""
         noise, sd, row = self._place[index]
         return noise[realisation, row], float(sd[realisation, row])
+
+
+def bank_command(prepared: Path) -> str:
+    """Return the command that goes on with a folder's bank, with the options that it was begun with."""
+    words = ["meddenoise-train", "bank", str(prepared)]
+    try:
+        made = json.loads((prepared / BANK_FOLDER / "bank.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        made = {}
+    for name, usual in _DEFAULTS.items():
+        if made.get(name, usual) != usual:
+            words += [_OPTIONS[name], str(made[name])]
+    return shlex.join(words)
 
 
 def draw_scanner(rng: np.random.Generator, views: int, dose: float = DOSE_FRACTION) -> LowDose:
