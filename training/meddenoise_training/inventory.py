@@ -81,6 +81,8 @@ def units_of(source: Path, *, free: bool) -> list[Unit]:
             "a folder without it."
         )
     if not free and not named:
+        if not any(path.is_file() for path in source.rglob("*")):
+            raise InputError(f"There is no CT for training in {source}: it holds no files.")
         raise InputError(
             f"{source} has no folders train, validation and test with a folder for each series; "
             "give --split, as 80,10,10, to divide its patients."

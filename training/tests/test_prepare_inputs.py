@@ -136,6 +136,12 @@ def test_an_empty_folder_is_one_sentence(tmp_path, free):
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
 
+def test_a_folder_without_files_is_told_before_its_division_is_missed(tmp_path):
+    (tmp_path / "in/deeper").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"^There is no CT for training in .*: it holds no files\.$"):
+        prepare(tmp_path / "in", tmp_path / "out")
+
+
 def write_volume(path: Path, slices: np.ndarray, direction: tuple[float, ...] = (1, 0, 0, 0, 1, 0, 0, 0, 1)) -> None:
     image = sitk.GetImageFromArray(slices)
     image.SetSpacing((0.75, 0.75, 1.0))
