@@ -147,6 +147,11 @@ def test_errors_are_one_line(arguments, words, tmp_path, monkeypatch, call):
     assert len(error.splitlines()) == 1
 
 
+def test_slabs_have_no_thickness_below_0(tmp_path, call):
+    code, _, error = call("prepare", tmp_path, tmp_path / "out", "--slab-mm", -3)
+    assert (code, "--slab-mm" in error) == (2, True)
+
+
 def press_ctrl_c(*_: object, **__: object) -> None:
     signal.raise_signal(signal.SIGINT)
 

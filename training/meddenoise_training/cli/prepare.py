@@ -26,7 +26,9 @@ def prepare(
         str | None, typer.Option(help="Percent of the patients, as 80,10,10, where SOURCE has no such folders.")
     ] = None,
     sources: Annotated[Path | None, typer.Option(help="TOML file: how the collections are cited.")] = None,
-    slab_mm: Annotated[float, typer.Option(help="Thin training slices are averaged up to this thickness.")] = 7.5,
+    slab_mm: Annotated[
+        float, typer.Option(min=0, help="Thin training slices are averaged up to this thickness.")
+    ] = 7.5,
     synthetic: Annotated[int, typer.Option(min=0, help="Noise-free synthetic slices to add.")] = 400,
     seed: Annotated[int, typer.Option(min=0, help="Of the synthetic slices and of --split.")] = 0,
     workers: options.Workers = None,
