@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +78,9 @@ def save_weights(path: str | Path, network: ResidualAutoencoder, card: ModelCard
         beside.replace(path)
     except Exception as error:
         beside.unlink(missing_ok=True)
-        raise OutputError(f"The weights cannot be written to {path}: {error}.") from error
+        # safetensors wraps the system's reason: "Error while serializing: I/O error: REASON (os error 28)".
+        reason = re.sub(r".*I/O error: | \(os error \d+\)", "", getattr(error, "strerror", None) or str(error))
+        raise OutputError(f"The weights cannot be written to {path}: {reason}.") from error
     return sha256_of(path)
 
 

@@ -25,7 +25,7 @@ def why_not_written(error: OSError | RuntimeError, folder: Path) -> str:
     except OSError:
         return words
     room = f"{free / 1e6:.1f} MB are free"
-    return f"the disk is full, {room}" if free < _AS_GOOD_AS_NOTHING else f"{words}; {room}, is a quota used up?"
+    return f"the disk is full, {room}" if free < _AS_GOOD_AS_NOTHING else f"{words}; {room}, perhaps a quota is used up"
 
 
 def then_again(error: OSError) -> str:

@@ -11,6 +11,8 @@ from meddenoise.errors import InputError
 from meddenoise.metrics import ABDOMEN, Window
 from meddenoise_training.manifest import Manifest, open_slices
 
+_PNG_END = b"IEND\xaeB`\x82"
+
 
 def read_window(text: str) -> Window:
     """Read a window, as ``50/400``: centre and width, HU.
@@ -47,3 +49,6 @@ def write_pictures(prepared: Path, manifest: Manifest, target: Path, window: Win
                 sitk.WriteImage(sitk.GetImageFromArray(windowed(hu, window)), str(path))
             except RuntimeError as error:
                 raise OSError(f"{path} cannot be written") from error
+            # The last buffer is written as the file is closed, whose failure ITK does not tell.
+            if not path.read_bytes().endswith(_PNG_END):
+                raise OSError(f"{path} cannot be written")

@@ -307,8 +307,14 @@ def _finish(begun: _Begun, manifest: Manifest, target: Path, png: Path | None, w
     if png is not None:
         beside = part_folder(png)
         shutil.rmtree(beside, ignore_errors=True)
-        write_pictures(begun.prepared, manifest, beside, window)
-        beside.rename(png)
+        try:
+            write_pictures(begun.prepared, manifest, beside, window)
+            beside.rename(png)
+        except OSError as error:
+            raise OutputError(
+                f"The pictures cannot be written to {png}: {why_not_written(error, png.parent)}. What is done is kept "
+                f"in {begun.folder}; the same command goes on."
+            ) from error
     begun.prepared.rename(target)
     (begun.folder / _BEGUN_NAME).unlink()
 

@@ -16,11 +16,15 @@ import torch
 
 from meddenoise.catalogue import find_model
 from meddenoise.errors import InputError, OutputError, WeightsError
+from meddenoise.weights import load_network, read_card, save_weights
+from meddenoise_training.benchmark.store import write_beside
 from meddenoise_training.checkpoint import CHECKPOINT_NAME, read_checkpoint, write_checkpoint
 from meddenoise_training.cli import main
 from meddenoise_training.cli.ending import asked_to_stop
 from meddenoise_training.config import load_config
 from meddenoise_training.fit import fit
+from meddenoise_training.manifest import read_manifest
+from meddenoise_training.noise.bank import BANK_FOLDER, make_bank
 from meddenoise_training.prepare import part_folder, prepare
 
 TINY = {
@@ -53,6 +57,10 @@ def small_disk(tmp_path) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk: Path) -> None:
+    (disk / "other").write_bytes(bytes(shutil.disk_usage(disk).free - 20_000))
 
 
 def test_a_disk_that_fills_is_named_and_the_last_checkpoint_kept(run, small_disk):
@@ -98,6 +106,41 @@ def test_a_disk_that_fills_while_preparing_is_named(archive, small_disk):
     assert not target.exists()
 
 
+def test_a_disk_that_fills_with_pictures_is_named(archive, tmp_path, small_disk):
+    fill(small_disk)
+    with pytest.raises(
+        OutputError, match=rf"^The pictures .* to {small_disk}/png: the disk is full, [\d.]+ MB are free\. What is done"
+    ):
+        prepare(archive, tmp_path / "out", synthetic=0, png=small_disk / "png", report=lambda _: None)
+    (small_disk / "other").unlink()
+    prepare(archive, tmp_path / "out", synthetic=0, png=small_disk / "png", report=lambda _: None)
+    assert list((small_disk / "png").rglob("*.png"))
+
+
+def test_a_bank_on_a_disk_that_fills_says_that_it_goes_on(prepared, small_disk):
+    fill(small_disk)
+    copy = small_disk / "copy"
+    copy.mkdir()
+    for path in prepared.iterdir():
+        if path.name != BANK_FOLDER:
+            (copy / path.name).symlink_to(path)
+    with pytest.raises(OutputError, match=r"^The noise bank .*\. What is done is kept; the same command goes on\.$"):
+        make_bank(copy, read_manifest(prepared), views=8)
+
+
+def test_a_figure_of_the_benchmark_on_a_full_disk_says_that_it_goes_on(small_disk):
+    fill(small_disk)
+    with pytest.raises(OutputError, match=r"No space left on device\. What is done is kept; the same command goes on"):
+        write_beside(small_disk / "x.json", lambda path: path.write_bytes(bytes(100_000)))
+
+
+def test_weights_on_a_full_disk_are_told_in_the_systems_words(small_disk):
+    fill(small_disk)
+    path = find_model("fast").path
+    with pytest.raises(OutputError, match=r"^The weights cannot be written to .*: No space left on device\.$"):
+        save_weights(small_disk / "x.safetensors", load_network(path).network, read_card(path))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="file size limits of Linux")
 def test_torch_that_keeps_the_reason_to_itself_is_asked_about_the_disk(prepared, tmp_path):
     """The limit on the size of a file stands for a quota: the system refuses to write on in the middle of it."""
@@ -106,7 +149,7 @@ def test_torch_that_keeps_the_reason_to_itself_is_asked_about_the_disk(prepared,
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) // 2, before[1]))
     try:
-        with pytest.raises(OutputError, match=r"[\d.]+ MB are free, is a quota used up\?"):
+        with pytest.raises(OutputError, match=r"[\d.]+ MB are free, perhaps a quota is used up[;.]"):
             train(prepared, tmp_path, 6)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

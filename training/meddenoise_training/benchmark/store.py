@@ -104,7 +104,9 @@ def write_beside(path: Path, write: Callable[[Path], object]) -> None:
         with whole_file(path) as beside:
             write(beside)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror or error}. What is done is kept; the same command goes on."
+        ) from error
 
 
 def _file_name(text: str) -> str:

@@ -109,7 +109,10 @@ def make_bank(
                     if progress is not None:
                         progress(done, len(entries))
     except OSError as error:
-        raise OutputError(f"The noise bank cannot be written to {folder}: {error.strerror or error}.") from error
+        raise OutputError(
+            f"The noise bank cannot be written to {folder}: {error.strerror or error}. What is done is kept; the same "
+            "command goes on."
+        ) from error
     return done
 
 
