@@ -210,7 +210,7 @@ def test_a_run_without_a_step_is_none_yet(prepared, tmp_path):
 
 CATALOGUE = load_config(
     None,
-    {"architecture": "cnn10", **{k: v for k, v in SETTINGS.items() if not k.startswith(("network", "architecture"))}},
+    {"architecture": "cnn10", **{k: v for k, v in SETTINGS.items() if not k.startswith("network")}},
 )
 TAUGHT = tiny(distil__teacher=str(MODELS_FOLDER / "fast.safetensors"))
 NETWORK = r"another configuration \(architecture, network.widths, network.blocks, network.slices\)"

@@ -156,8 +156,8 @@ def bank_command(prepared: Path) -> str:
     """Return the command that goes on with a folder's bank, with the options that it was begun with."""
     words = ["meddenoise-train", "bank", str(prepared)]
     try:
-        made = json.loads((prepared / BANK_FOLDER / "bank.json").read_text("utf-8"))
-    except (OSError, ValueError):
+        made = dict(json.loads((prepared / BANK_FOLDER / "bank.json").read_text("utf-8")))
+    except (OSError, TypeError, ValueError):
         made = {}
     for name, usual in _DEFAULTS.items():
         if made.get(name, usual) != usual:
