@@ -124,6 +124,14 @@ def test_every_size_shows_the_same_body(slices: int, size: int) -> None:
     assert body == pytest.approx(0.39, abs=0.04)
 
 
+def test_a_shorter_volume_is_the_middle_of_the_body() -> None:
+    whole, short = numerical_abdomen(slices=48, size=64, seed=3), numerical_abdomen(slices=2, size=64, seed=3, length=6)
+    assert short.spacing == whole.spacing
+    np.testing.assert_array_equal(short.hu, whole.hu[23:25])
+    with pytest.raises(InputError, match="0 mm long was asked for; give more"):
+        numerical_abdomen(slices=2, size=64, length=0)
+
+
 @pytest.mark.parametrize(("slices", "size"), [(0, 128), (4, 63)])
 def test_too_small_is_refused(slices: int, size: int) -> None:
     with pytest.raises(InputError, match="at least 1 slice of 64 x 64"):

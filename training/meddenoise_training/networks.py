@@ -15,7 +15,7 @@ from meddenoise.network import build_network, seeded_network
 from meddenoise.weights import LoadedModel, load_network, sha256_of
 from meddenoise_training.baselines import BASELINES
 from meddenoise_training.checkpoint import CHECKPOINT_NAME, averaged_weights, read_checkpoint_file
-from meddenoise_training.config import ARCHITECTURES, Config
+from meddenoise_training.config import ARCHITECTURES, Config, DataConfig
 
 #: What ``architecture`` may be in a configuration.
 NAMES = (*ARCHITECTURES, *BASELINES)
@@ -79,8 +79,10 @@ def read_network(path: Path) -> TrainedNetwork:
     if saved["step"] == 0:
         raise InputError(f"The run at {path} has no step done yet; train it with `meddenoise-train fit` first.")
     try:
-        # Only this of its configuration: the rest may be that of an older version.
-        config = Config(**{key: saved["config"].get(key) for key in ("architecture", "network")})
+        # Only this of its configuration: the rest may be that of an older version. Whatever its network looks at, no
+        # data are drawn for it here.
+        named = {key: saved["config"].get(key) for key in ("architecture", "network")}
+        config = Config(**named, data=DataConfig(synthetic_share=0))
         origin = f"a run of {saved['step']} steps, SHA-256 {sha256_of(file)}"
         return TrainedNetwork(averaged_network(saved, config), origin, saved.get("manifest"))
     except (RuntimeError, ValidationError) as error:

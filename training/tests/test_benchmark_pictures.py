@@ -14,7 +14,7 @@ from meddenoise_training.benchmark.plots import write_plots
 
 @pytest.fixture(scope="module")
 def abdomen():
-    return truth_cases(1, size=128, seeds=(9001,))[0]
+    return truth_cases(size=128, seeds=(9001,))[0]
 
 
 def runs(line):

@@ -12,7 +12,7 @@ from meddenoise.phantom import organs, trunk
 from meddenoise.phantom.canvas import FIELD_OF_VIEW, Canvas, Fields
 from meddenoise.phantom.materials import ORGANS, Part
 
-#: What the volume covers along z, whatever its number of slices (mm).
+#: What the volume covers along z unless told otherwise, whatever its number of slices (mm).
 LENGTH = 144.0
 MIN_SIZE = 64
 
@@ -33,7 +33,7 @@ class Phantom:
     spacing: tuple[float, float, float]
 
 
-def numerical_abdomen(*, slices: int = 48, size: int = 512, seed: int = 0) -> Phantom:
+def numerical_abdomen(*, slices: int = 48, size: int = 512, seed: int = 0, length: float = LENGTH) -> Phantom:
     """Make a numerical abdomen in the portal venous phase.
 
     The same body is sampled by any number of voxels: 384 mm across and 144 mm along z, so that 48 slices of 512 x 512
@@ -42,24 +42,27 @@ def numerical_abdomen(*, slices: int = 48, size: int = 512, seed: int = 0) -> Ph
     :param slices: 1 or more.
     :param size: rows and columns, 64 or more.
     :param seed: shapes (a few mm), small vessels, bowel loops and texture follow from it; HU and lesions do not.
-    :raises InputError: when the volume asked for is smaller than that.
+    :param length: what the slices cover along z, mm, its middle level with the pancreas.
+    :raises InputError: when the volume asked for is smaller than that, or no longer than 0 mm.
     """
     if slices < 1 or size < MIN_SIZE:
         raise InputError(
             f"A numerical abdomen of {slices} slices of {size} x {size} was asked for; "
             f"it takes at least 1 slice of {MIN_SIZE} x {MIN_SIZE}."
         )
+    if not length > 0:
+        raise InputError(f"A numerical abdomen {length} mm long was asked for; give more than 0 mm.")
     rng = np.random.default_rng(seed)
     fields, parts = Fields(rng), _parts(rng)
     hu = np.empty((slices, size, size), np.int16)
     labels = np.empty((slices, size, size), np.uint8)
     for k in range(slices):
-        canvas = Canvas(((k + 0.5) / slices - 0.5) * LENGTH, size, fields)
+        canvas = Canvas(((k + 0.5) / slices - 0.5) * length, size, fields)
         for part in parts:
             canvas.paint(part)
         np.rint(canvas.hu, out=canvas.hu)
         hu[k], labels[k] = canvas.hu, canvas.labels
-    return Phantom(hu, labels, dict(ORGANS), (LENGTH / slices, FIELD_OF_VIEW / size, FIELD_OF_VIEW / size))
+    return Phantom(hu, labels, dict(ORGANS), (length / slices, FIELD_OF_VIEW / size, FIELD_OF_VIEW / size))
 
 
 def _parts(rng: np.random.Generator) -> list[Part]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,10 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from meddenoise.errors import InputError
-from meddenoise.phantom import Phantom, numerical_abdomen
+from meddenoise.phantom import numerical_abdomen
+from meddenoise_training.dataset import overlap_of
 from meddenoise_training.manifest import Slice, open_slices, read_manifest
+from meddenoise_training.manifest import neighbours as around
 
 Image = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -30,6 +34,8 @@ HU_CLASSES = {
     "enhanced organs": (100.0, 200.0),
     "bone": (300.0, 1500.0),
 }
+#: Between the slices of a numerical abdomen, as thick as that, mm.
+TRUTH_SPACING_MM = 3.0
 #: Organs of the numerical abdomen that are measured, by their labels.
 ORGANS = {
     "liver": ("liver",),
@@ -58,6 +64,9 @@ class Case:
     :param own_sd: noise that the reference carries itself, HU.
     :param truth: the reference is the truth, without noise.
     :param tissues: where each tissue is, (j, i): of a truth the whole organ, of a scan what is away from edges.
+    :param beside: from a number of spacings to the slice so far away, (j, i) HU, for networks that look at several;
+        None where nothing is known of it.
+    :param overlap: thickness of the slices over their spacing: above 1 neighbours share noise.
     """
 
     name: str
@@ -67,6 +76,15 @@ class Case:
     own_sd: float
     truth: bool
     tissues: dict[str, Mask]
+    beside: Callable[[int], Image] | None = None
+    overlap: float = 1.0
+
+    def neighbour(self, offset: int) -> Image:
+        """Return the slice ``offset`` spacings away, (j, i) HU.
+
+        Where a series ends, or its spacing is not known, that is the last slice there is, as in training.
+        """
+        return self.reference if self.beside is None or offset == 0 else self.beside(offset)
 
 
 def patient_cases(prepared: Path, split: str, slices: int) -> list[Case]:
@@ -75,14 +93,14 @@ def patient_cases(prepared: Path, split: str, slices: int) -> list[Case]:
     :param slices: at most, of each patient.
     :raises InputError: when the folder has no such split, or no scanned slice in it.
     """
-    stack, entries = _scanned(prepared, split)
-    chosen: list[int] = []
+    scanned = _scanned(prepared, split)
+    entries, chosen = scanned.entries, list[int]()
     for patient in dict.fromkeys(e.patient for e in entries.values()):
         own = [i for i, e in entries.items() if e.patient == patient]
         limit = float(np.median([entries[i].noise_sd for i in own]))
         clean = [i for i in own if entries[i].noise_sd <= limit]
         chosen += [clean[k] for k in _spread(len(clean), slices)]
-    return [_scanned_case(np.asarray(stack[i]), entries[i], f"{split} {i}") for i in chosen]
+    return [scanned.case(i) for i in chosen]
 
 
 def noisiest_cases(prepared: Path, splits: Sequence[str], count: int) -> list[Case]:
@@ -91,29 +109,19 @@ def noisiest_cases(prepared: Path, splits: Sequence[str], count: int) -> list[Ca
     :raises InputError: when there are none.
     """
     found: list[tuple[float, str, int]] = []
+    scanned = {split: _scanned(prepared, split) for split in splits}
     for split in splits:
-        _, entries = _scanned(prepared, split)
+        entries = scanned[split].entries
         for series in {e.series for e in entries.values()}:
             own = sorted((-e.noise_sd, split, i) for i, e in entries.items() if e.series == series)
             # The very noisiest of a series may be misread; the upper quarter is not.
             found += [own[len(own) // 8], own[len(own) // 4]] if len(own) > 1 else own
-    chosen = sorted(set(found))[:count]
-    return [
-        _scanned_case(np.asarray(_scanned(prepared, split)[0][i]), _scanned(prepared, split)[1][i], f"{split} {i}")
-        for _, split, i in chosen
-    ]
+    return [scanned[split].case(i) for _, split, i in sorted(set(found))[:count]]
 
 
-def truth_cases(slices: int, *, size: int = 512, seeds: Sequence[int] = TRUTH_SEEDS) -> list[Case]:
-    """Make slices of numerical abdomens, one body a seed, the pancreas among them.
-
-    :param slices: of each body, spread over its 144 mm; odd numbers hold the middle, level with the pancreas.
-    """
-    cases = []
-    for seed in seeds:
-        phantom = numerical_abdomen(slices=slices, size=size, seed=seed)
-        cases += [_truth_case(phantom, k, f"abdomen {seed}") for k in range(slices)]
-    return cases
+def truth_cases(*, size: int = 512, seeds: Sequence[int] = TRUTH_SEEDS) -> list[Case]:
+    """Make slices of numerical abdomens level with the pancreas, one of each body, a body a seed."""
+    return [_truth_case(size, seed) for seed in seeds]
 
 
 def body_of(reference: Image) -> Mask:
@@ -131,7 +139,8 @@ def neighbours(prepared: Path, split: str, most: int) -> list[Case]:
 
     :raises InputError: when the folder has no such split, or no scanned slice in it.
     """
-    stack, entries = _scanned(prepared, split)
+    scanned = _scanned(prepared, split)
+    entries = scanned.entries
     of_run: dict[tuple[str, int], list[int]] = {}
     for i, entry in entries.items():
         of_run.setdefault((entry.series, entry.run), []).append(i)
@@ -139,7 +148,7 @@ def neighbours(prepared: Path, split: str, most: int) -> list[Case]:
     longest.sort(key=lambda i: entries[i].index)
     first = max(0, (len(longest) - most) // 2)
     chosen = longest[first : first + most]
-    return [_scanned_case(np.asarray(stack[i]), entries[i], f"{split} {i}") for i in chosen]
+    return [scanned.case(i) for i in chosen]
 
 
 def square_around(mask: Mask, side: int) -> tuple[slice, slice]:
@@ -153,14 +162,39 @@ def square_around(mask: Mask, side: int) -> tuple[slice, slice]:
     return slice(starts[0], starts[0] + 2 * half), slice(starts[1], starts[1] + 2 * half)
 
 
-def _scanned(prepared: Path, split: str) -> tuple[Sequence[npt.NDArray[np.int16]], dict[int, Slice]]:
+@dataclass(frozen=True)
+class _Scanned:
+    """A split of a prepared folder: all its slices, and which of them are as scanned."""
+
+    split: str
+    stack: Sequence[npt.NDArray[np.int16]]
+    all: list[Slice]
+
+    @property
+    def entries(self) -> dict[int, Slice]:
+        return {i: e for i, e in enumerate(self.all) if e.kind == "ct"}
+
+    def case(self, index: int) -> Case:
+        return _scanned_case(
+            self.slice(index), self.all[index], f"{self.split} {index}", partial(self.neighbour, index)
+        )
+
+    def slice(self, index: int) -> Image:
+        return np.asarray(self.stack[index]).astype(np.float32)
+
+    def neighbour(self, index: int, offset: int) -> Image:
+        places = around(self.all, index, abs(offset))
+        return self.slice(places[0 if offset < 0 else -1])
+
+
+def _scanned(prepared: Path, split: str) -> _Scanned:
     manifest = read_manifest(prepared)
     if split not in manifest.splits:
         raise InputError(f"{prepared} has no split '{split}'; there are: {', '.join(manifest.splits)}.")
-    entries = {i: e for i, e in enumerate(manifest.splits[split]) if e.kind == "ct"}
-    if not entries:
+    scanned = _Scanned(split, open_slices(prepared, split, manifest), manifest.splits[split])
+    if not scanned.entries:
         raise InputError(f"The split '{split}' of {prepared} has no scanned slices to compare with.")
-    return open_slices(prepared, split, manifest), entries
+    return scanned
 
 
 def _spread(available: int, wanted: int) -> list[int]:
@@ -169,24 +203,51 @@ def _spread(available: int, wanted: int) -> list[int]:
     return [int((k + 0.5) * available / count) for k in range(count)]
 
 
-def _scanned_case(slice_hu: npt.NDArray[np.int16], entry: Slice, name: str) -> Case:
-    reference = slice_hu.astype(np.float32)
+def _scanned_case(reference: Image, entry: Slice, name: str, beside: Callable[[int], Image]) -> Case:
     smooth = ndimage.gaussian_filter(reference, _SMOOTHING_PIXELS)
     flat = ndimage.gaussian_gradient_magnitude(reference, _SMOOTHING_PIXELS) < 20  # HU a pixel: away from edges
     tissues = {tissue: flat & (smooth >= low) & (smooth < high) for tissue, (low, high) in HU_CLASSES.items()}
     # Dense bone is nowhere flat.
     tissues["bone"] = (smooth >= HU_CLASSES["bone"][0]) & (smooth < HU_CLASSES["bone"][1])
     pixel = entry.pixel_mm or USUAL_PIXEL_MM
-    return Case(name, entry.patient, pixel, reference, entry.noise_sd, False, _large_enough(tissues))
+    return Case(
+        name,
+        entry.patient,
+        pixel,
+        reference,
+        entry.noise_sd,
+        False,
+        _large_enough(tissues),
+        beside,
+        overlap_of(entry),
+    )
 
 
-def _truth_case(phantom: Phantom, k: int, patient: str) -> Case:
-    labels = phantom.labels[k]
+def _truth_case(size: int, seed: int) -> Case:
+    phantom = numerical_abdomen(slices=1, size=size, seed=seed)
+    labels, patient = phantom.labels[0], f"abdomen {seed}"
     tissues = {
         tissue: np.isin(labels, [phantom.organs[organ] for organ in organs]) for tissue, organs in ORGANS.items()
     }
-    reference = phantom.hu[k].astype(np.float32)
-    return Case(f"{patient} slice {k}", patient, phantom.spacing[2], reference, 0.0, True, _large_enough(tissues))
+    reference = phantom.hu[0].astype(np.float32)
+    return Case(
+        f"{patient} slice 0",
+        patient,
+        phantom.spacing[2],
+        reference,
+        0.0,
+        True,
+        _large_enough(tissues),
+        partial(_truth_neighbour, size, seed),
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _truth_neighbour(size: int, seed: int, offset: int) -> Image:
+    count = 2 * abs(offset) + 1
+    # Of a volume that reaches as far, its first or last slice.
+    phantom = numerical_abdomen(slices=count, size=size, seed=seed, length=count * TRUTH_SPACING_MM)
+    return np.asarray(phantom.hu[0 if offset < 0 else -1], np.float32)
 
 
 def _large_enough(tissues: dict[str, Mask]) -> dict[str, Mask]:

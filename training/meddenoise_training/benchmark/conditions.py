@@ -1,4 +1,4 @@
-"""Under which noise: white, low dose in the projections with several kernels, a kernel never trained on, none."""
+"""Which noise is added: white, low dose in the projections with several kernels, a kernel never trained on, none."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from meddenoise.intensity import is_padding
 from meddenoise_training.benchmark.cases import Case, Image
-from meddenoise_training.noise.projection import LowDose, calibrated, in_soft_tissue, low_dose_noise
+from meddenoise_training.noise.projection import LowDose, calibrated, low_dose_noise
 from meddenoise_training.noise.projector import Kernel
 
 #: Noise that a numerical abdomen would have at full dose with the smooth kernel, HU: as the cleaner scans have it.
@@ -30,8 +28,6 @@ KERNELS = {
 _KERNEL_PIXEL_MM = 0.75
 #: One more when other noise is made in the projections of a truth: what is kept of earlier noise is then made anew.
 _TRUTH_REVISION = 1
-#: Tiles from which the true spectrum of an image's noise is averaged, pixels.
-_PSD_TILE = 32
 #: The photons are found with no more views than this, each for several: a fraction of the time.
 _VIEWS_TO_CALIBRATE = 90
 #: Slices that go through the projector together: eight cost a quarter of eight times one.
@@ -70,21 +66,6 @@ CONDITIONS = (
 QUICK = ("white 25", "dose 25 % smooth", "dose 25 % sharp", "none")
 
 
-@dataclass(frozen=True)
-class Noisy:
-    """A noisy slice and what is known of its noise.
-
-    :param image: (j, i) float32 HU.
-    :param sd: of the noise added, in soft tissue, HU.
-    :param psd: (n, n) its power spectrum, HU^2 a frequency bin of an n x n discrete Fourier transform (zero frequency
-        first); the mean over the bins is the variance. None without noise.
-    """
-
-    image: Image
-    sd: float
-    psd: npt.NDArray[np.float64] | None
-
-
 def applies(condition: Condition, case: Case) -> bool:
     """Return whether a condition can be tried: only a truth tells whether noise-free input is left alone."""
     return condition.group != "none" or case.truth
@@ -108,36 +89,37 @@ def same_scan(cases: Sequence[Case]) -> list[list[Case]]:
     return list(groups.values())
 
 
-def condition_noise(cases: Sequence[Case], condition: Condition, *, views: int = 720) -> Image:
-    """Return a condition's noise for the cases of one scan, (n, j, i) HU; it depends on their names alone."""
+def condition_noise(cases: Sequence[Case], condition: Condition, offset: int = 0, *, views: int = 720) -> Image:
+    """Return a condition's noise for the cases of one scan, (n, j, i) HU; it depends on their names alone.
+
+    :param offset: of their neighbours so many spacings away instead, made in the projections of those; independent of
+        the cases' own: what overlapping slices share, :func:`~meddenoise_training.benchmark.noisy.with_noise` mixes.
+    """
     if condition.sd == 0 and condition.dose == 1:
         return np.zeros((len(cases), *cases[0].reference.shape), np.float32)
     if condition.sd > 0:
-        drawn = [np.random.default_rng(_seed(c.name, condition)).standard_normal(c.reference.shape) for c in cases]
+        seeds = [_seed(_beside(c.name, offset), condition) for c in cases]
+        drawn = [np.random.default_rng(s).standard_normal(c.reference.shape) for s, c in zip(seeds, cases, strict=True)]
         return (condition.sd * np.stack(drawn)).astype(np.float32)
-    return _dose_noise(cases, condition, _seed("|".join(c.name for c in cases), condition), views)
+    names = "|".join(c.name for c in cases)
+    return _dose_noise(cases, condition, offset, _seed(_beside(names, offset), condition), views)
 
 
-def noise_realisations(case: Case, condition: Condition, count: int, *, views: int = 720) -> Image:
-    """Return independent realisations of a condition's projection noise for one case, (count, j, i) HU."""
+def noise_realisations(case: Case, condition: Condition, count: int, offset: int = 0, *, views: int = 720) -> Image:
+    """Return independent realisations of a condition's projection noise for one case, (count, j, i) HU.
+
+    :param offset: of its neighbour so many spacings away instead.
+    """
     parts = []
     for first in range(0, count, _AT_ONCE):
-        some = min(_AT_ONCE, count - first)
-        parts.append(_dose_noise([case] * some, condition, _seed(f"{case.name} from {first}", condition), views))
+        some = [case] * min(_AT_ONCE, count - first)
+        seed = _seed(f"{_beside(case.name, offset)} from {first}", condition)
+        parts.append(_dose_noise(some, condition, offset, seed, views))
     return np.concatenate(parts)
 
 
-def with_noise(case: Case, noise: npt.NDArray[np.floating[Any]]) -> Noisy:
-    """Return a case under noise (j, i), and what is known of it."""
-    added: Image = np.where(is_padding(case.reference), np.float32(0), noise.astype(np.float32))
-    soft = soft_tissue(case.reference)
-    if not added.any():
-        return Noisy(case.reference, 0.0, None)
-    return Noisy(case.reference + added, float(added[soft].std()), noise_psd(added, soft))
-
-
-def _dose_noise(cases: Sequence[Case], condition: Condition, seed: int, views: int) -> Image:
-    """Return noise made in the projections of slices of one scan.
+def _dose_noise(cases: Sequence[Case], condition: Condition, offset: int, seed: int, views: int) -> Image:
+    """Return noise made in the projections of slices of one scan, or of their neighbours at an offset.
 
     The photons are those at which the smooth kernel gives the scan its own noise (a truth: :data:`FULL_DOSE_SD`), so
     that sharper kernels are noisier, as on a scanner.
@@ -152,7 +134,8 @@ def _dose_noise(cases: Sequence[Case], condition: Condition, seed: int, views: i
     if cases[0].truth:
         settings = _whole_noise(settings)
     generator = torch.Generator().manual_seed(seed)
-    return np.asarray(low_dose_noise(_stack(cases), pixel, settings, generator).numpy(), np.float32)
+    slices = _stack([case.neighbour(offset) for case in cases])
+    return np.asarray(low_dose_noise(slices, pixel, settings, generator).numpy(), np.float32)
 
 
 def _whole_noise(settings: LowDose) -> LowDose:
@@ -188,39 +171,22 @@ def _photons(cases: Sequence[Case], views: int) -> float:
             electronic_variance=LowDose.electronic_variance * merged,
         )
         generator = torch.Generator().manual_seed(0)
-        found = calibrated(_stack(distinct), pixel, settings, own or FULL_DOSE_SD, generator)
+        slices = _stack([case.reference for case in distinct])
+        found = calibrated(slices, pixel, settings, own or FULL_DOSE_SD, generator)
         _known_photons[key] = found.photons / merged
     return _known_photons[key]
 
 
-def _stack(cases: Sequence[Case]) -> torch.Tensor:
-    return torch.from_numpy(np.stack([case.reference for case in cases]))
+def _stack(images: Sequence[Image]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(images))
+
+
+def _beside(name: str, offset: int) -> str:
+    return f"{name} {offset:+d}" if offset else name
 
 
 def _seed(name: str, condition: Condition) -> int:
     return zlib.crc32(f"{name}|{condition.name}".encode())
-
-
-def soft_tissue(reference: Image) -> npt.NDArray[np.bool_]:
-    """Return where soft tissue is; everywhere, when there is hardly any."""
-    soft = in_soft_tissue(reference)
-    return soft if soft.sum() > 1000 else np.ones_like(soft)
-
-
-def noise_psd(noise: Image, where: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """Return the power spectrum of noise, (n, n): mean of the periodograms of tiles that lie mostly in ``where``."""
-    n = min(_PSD_TILE, *noise.shape)
-    total, count = np.zeros((n, n)), 0
-    for least in (0.9, 0.5, -1.0):  # -1: anywhere, rather than nowhere
-        for j in range(0, noise.shape[0] - n + 1, n // 2):
-            for i in range(0, noise.shape[1] - n + 1, n // 2):
-                if where[j : j + n, i : i + n].mean() > least:
-                    tile = noise[j : j + n, i : i + n].astype(np.float64)
-                    total += np.abs(np.fft.fft2(tile)) ** 2 / tile.size
-                    count += 1
-        if count:
-            break
-    return total / max(count, 1)
 
 
 def _kernel(name: str, pixel: float) -> Kernel:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from meddenoise.network import parameter_count
 from meddenoise_training.benchmark.cases import Case
-from meddenoise_training.benchmark.conditions import Noisy
 from meddenoise_training.benchmark.methods import Method, network_gflop
+from meddenoise_training.benchmark.noisy import Noisy
 
 #: A method that takes longer than this is timed once instead of three times.
 _LONG_SECONDS = 3.0

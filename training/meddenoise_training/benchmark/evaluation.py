@@ -13,7 +13,7 @@ from meddenoise.errors import InputError
 from meddenoise.metrics import ABDOMEN, bias, edge_correlation, psnr, rmse, ssim
 from meddenoise.noise_estimate import estimate_noise
 from meddenoise_training.benchmark.cases import Case, Image, Mask, body_of
-from meddenoise_training.benchmark.conditions import Noisy
+from meddenoise_training.benchmark.noisy import Noisy
 
 #: Stored values of ldct-benchmark: HU + 1024, and the range it clips them to.
 _STORED_OFFSET, _STORED_MAX = 1024.0, 2924.0

@@ -12,9 +12,10 @@ import numpy as np
 
 from meddenoise.metrics import ABDOMEN, rmse
 from meddenoise_training.benchmark.cases import Case, Image, body_of, square_around
-from meddenoise_training.benchmark.conditions import CONDITIONS, condition_noise, noise_revision, with_noise
-from meddenoise_training.benchmark.images import blended
+from meddenoise_training.benchmark.conditions import CONDITIONS, condition_noise, noise_revision
+from meddenoise_training.benchmark.images import blended, neighbour_name
 from meddenoise_training.benchmark.methods import Method
+from meddenoise_training.benchmark.noisy import with_noise
 from meddenoise_training.benchmark.store import Store, write_beside
 
 _CONDITION = next(c for c in CONDITIONS if c.name == "dose 25 % smooth")
@@ -33,8 +34,8 @@ def write_grids(out: Path, cases: Sequence[Case], methods: Sequence[Method], sto
     names = []
     for case in cases:
         revision = noise_revision(case, _CONDITION)
-        noise = store.array(f"grid {case.name}", partial(_noise, case, views), revision=revision)
-        noisy = with_noise(case, noise)
+        noise = partial(_noise, case, store, views)
+        noisy = with_noise(case, noise(0), noise)
         shown: list[tuple[str, Image]] = []
         for m in methods:
             key = f"grid {case.name} {m.name} {zlib.crc32(m.fingerprint.encode()):x}"
@@ -51,8 +52,13 @@ def write_grids(out: Path, cases: Sequence[Case], methods: Sequence[Method], sto
     return names
 
 
-def _noise(case: Case, views: int) -> Image:
-    return np.asarray(condition_noise([case], _CONDITION, views=views)[0])
+def _noise(case: Case, store: Store, views: int, offset: int) -> Image:
+    def compute() -> Image:
+        return np.asarray(condition_noise([case], _CONDITION, offset, views=views)[0])
+
+    revision = noise_revision(case, _CONDITION)
+    kept = store.array(f"grid {case.name}{neighbour_name(offset)}", compute, revision=revision)
+    return kept.astype(np.float32)
 
 
 def _draw(path: Path, case: Case, noisy: Image, shown: Sequence[tuple[str, Image]]) -> None:

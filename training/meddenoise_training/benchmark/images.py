@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,18 +13,15 @@ from meddenoise.noise_estimate import estimate_noise
 from meddenoise_training.benchmark.cases import Case, Image
 from meddenoise_training.benchmark.conditions import (
     Condition,
-    Noisy,
     applies,
     condition_noise,
     in_projections,
-    noise_psd,
     noise_revision,
     same_scan,
-    soft_tissue,
-    with_noise,
 )
 from meddenoise_training.benchmark.evaluation import blind_figures, figures
 from meddenoise_training.benchmark.methods import Method
+from meddenoise_training.benchmark.noisy import Noisy, noise_psd, soft_tissue, with_noise
 from meddenoise_training.benchmark.store import Store
 
 Rows = list[dict[str, Any]]
@@ -96,7 +94,7 @@ def as_scanned(case: Case) -> Noisy:
     """Return a scan as it is; its noise is known only as far as it can be estimated from itself."""
     sd = estimate_noise(case.reference[np.newaxis])
     rough = case.reference - _smoothed(case.reference)
-    return Noisy(case.reference, sd, noise_psd(rough, soft_tissue(case.reference)))
+    return Noisy(case.reference, sd, noise_psd(rough, soft_tissue(case.reference)), case.neighbour)
 
 
 class _Inputs:
@@ -115,15 +113,38 @@ class _Inputs:
 def _noisy_slices(source: str, cases: Sequence[Case], condition: Condition, store: Store, views: int) -> list[Noisy]:
     made: dict[str, Noisy] = {}
     for number, scan in enumerate(same_scan(cases)):
-
-        def compute(scan: Sequence[Case] = scan) -> Image:
-            return condition_noise(scan, condition, views=views)
-
-        name, revision = f"{source} {condition.name} scan {number}", noise_revision(scan[0], condition)
-        # Only noise from projections is worth keeping.
-        noise = store.array(name, compute, revision=revision) if in_projections(condition) else compute()
-        made |= {case.name: with_noise(case, n) for case, n in zip(scan, noise, strict=True)}
+        noise = _ScanNoise(f"{source} {condition.name} scan {number}", scan, condition, store, views)
+        for place, (case, own) in enumerate(zip(scan, noise.at(), strict=True)):
+            made[case.name] = with_noise(case, own, partial(noise.of, place))
     return [made[case.name] for case in cases]
+
+
+@dataclass(frozen=True)
+class _ScanNoise:
+    """A condition's noise for the cases of one scan, and for their neighbours; what takes long to make is kept."""
+
+    name: str
+    scan: Sequence[Case]
+    condition: Condition
+    store: Store
+    views: int
+
+    def at(self, offset: int = 0) -> Image:
+        """Return that of all cases, or of their neighbours so many spacings away, (n, j, i) HU."""
+        compute = partial(condition_noise, self.scan, self.condition, offset, views=self.views)
+        if not in_projections(self.condition):
+            return compute()
+        revision = noise_revision(self.scan[0], self.condition)
+        return self.store.array(f"{self.name}{neighbour_name(offset)}", compute, revision=revision).astype(np.float32)
+
+    def of(self, place: int, offset: int) -> Image:
+        """Return that of the neighbour of one case, (j, i) HU."""
+        return np.asarray(self.at(offset)[place])
+
+
+def neighbour_name(offset: int) -> str:
+    """Return what the name of kept noise has at its end for that of neighbours so many spacings away."""
+    return f" {'before' if offset < 0 else 'after'} {abs(offset)}" if offset else ""
 
 
 def _part(

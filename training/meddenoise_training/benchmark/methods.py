@@ -21,12 +21,11 @@ from meddenoise import network as network_code
 from meddenoise import strength as strength_code
 from meddenoise.catalogue import find_model
 from meddenoise.denoiser import Denoiser, Precision, Quality
-from meddenoise.errors import InputError
 from meddenoise.intensity import from_network, to_network
 from meddenoise.orientations import ORIENTATIONS
 from meddenoise.weights import load_network, tensors_digest
 from meddenoise_training.benchmark.cases import Image
-from meddenoise_training.benchmark.conditions import Noisy
+from meddenoise_training.benchmark.noisy import Noisy
 from meddenoise_training.networks import origin_of, read_network
 from meddenoise_training.peers import NoiseKnowledge, Peer, find_peers
 
@@ -48,7 +47,7 @@ class Method:
     :param denoise: from a noisy slice and its pixel in mm to (j, i) float32 HU.
     :param strengths: at which blends of input and result are measured; only 1 where there is no such choice.
     :param strength: of them, the one that the tables show.
-    :param network: behind it, and the slices at its entrance; None for what is none.
+    :param network: behind it; None for what is none.
     :param weights: :func:`meddenoise.weights.tensors_digest` of the network; a model card finds its figures by it.
     :param origin: of the weights, in words: name and version of their card, or steps of their run, and SHA-256 of the
         file; None for what has none.
@@ -69,6 +68,11 @@ class Method:
     slow: bool = False
 
     @property
+    def slices(self) -> int:
+        """Return how many neighbouring slices it looks at."""
+        return 1 if self.network is None else entrance_of(self.network)
+
+    @property
     def reported(self) -> set[float]:
         """Return the strengths of which everything is measured: the one asked for, and 1."""
         return {self.strength, 1.0}
@@ -87,18 +91,22 @@ def weights_method(
     :param strength: that the tables show; None: the default of its card.
     :param quality: ``best`` is a method of its own, beside which a model card's figures stay those of ``standard``.
     :raises WeightsError: when it cannot be used.
-    :raises InputError: when it looks at several slices.
     """
     chosen = find_model(model)
     denoiser = Denoiser(model, device="cpu", precision=precision)
-    _refuse_neighbours(chosen.name, denoiser.card.architecture.slices)
+    reach = denoiser.card.architecture.slices // 2
     strength = denoiser.card.strength_or_default(strength)
     loaded = load_network(chosen.path, chosen.sha256)
     network, origin = loaded.network, origin_of(loaded)
 
     def denoise(noisy: Noisy, pixel: float) -> Image:
-        volume = noisy.image[np.newaxis]
-        return np.asarray(denoiser.denoise(volume, strength=1.0, quality=quality)[0], np.float32)
+        volume = noisy.among_neighbours(reach)
+        wanted = None
+        if reach:  # the neighbours are there to be looked at alone
+            wanted = np.zeros(volume.shape, np.uint8)
+            wanted[reach] = 1
+        result = denoiser.denoise(volume, strength=1.0, mask=wanted, quality=quality)
+        return np.asarray(result[reach], np.float32)
 
     strengths = tuple(sorted({*STRENGTHS, strength}))
     weights = tensors_digest(network)  # not the file's SHA-256: another card changes no result
@@ -113,11 +121,10 @@ def weights_method(
 def baseline_method(run: Path) -> Method:
     """Return the averaged weights of a run of `fit` as a method, named as the folder.
 
-    :raises InputError: when there is no checkpoint in the folder, or its network looks at several slices.
+    :raises InputError: when there is no checkpoint in the folder.
     """
     trained, name = read_network(run), run.resolve().name
     network = trained.network
-    _refuse_neighbours(name, _slices(network))
     slow = network_gflop(network, 512, 512) > _SLOW_GFLOP
     weights = tensors_digest(network)
     return Method(
@@ -153,7 +160,7 @@ def network_gflop(network: nn.Module, height: int, width: int) -> float:
     """Return the GFLOP of one slice, counted by torch: a multiplication and an addition are two."""
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        network(torch.zeros(1, _slices(network), height, width))
+        network(torch.zeros(1, entrance_of(network), height, width))
     return float(counter.get_total_flops()) / 1e9
 
 
@@ -165,24 +172,18 @@ def engine_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def _slices(network: nn.Module) -> int:
+def entrance_of(network: nn.Module) -> int:
+    """Return how many neighbouring slices a network looks at; those of others look at one."""
     slices: int = getattr(getattr(network, "architecture", None), "slices", 1)
     return slices
 
 
-def _refuse_neighbours(name: str, slices: int) -> None:
-    # A slice repeated in their place would carry the same noise in all layers, which no neighbour does.
-    if slices > 1:
-        raise InputError(
-            f"{name} looks at {slices} slices at once, but the benchmark's noise is made for single slices; give it "
-            "weights with one slice at the entrance."
-        )
-
-
 def _through(network: nn.Module) -> Callable[[Noisy, float], Image]:
+    reach = entrance_of(network) // 2
+
     def denoise(noisy: Noisy, pixel: float) -> Image:
         with torch.inference_mode():
-            x = torch.from_numpy(to_network(noisy.image))[None, None]
+            x = torch.from_numpy(to_network(noisy.among_neighbours(reach)))[None]
             return np.asarray(from_network(network(x)[0, 0].float().numpy()), np.float32)
 
     return denoise

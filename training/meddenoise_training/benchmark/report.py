@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from meddenoise.metrics import Interval
+from meddenoise_training.benchmark.cases import TRUTH_SPACING_MM
 from meddenoise_training.benchmark.conditions import CONDITIONS
 from meddenoise_training.benchmark.evaluation import ceiling_db
 from meddenoise_training.benchmark.full_strength import is_double
@@ -119,11 +120,23 @@ def _head(result: dict[str, Any]) -> list[str]:
             if max(pixels) > min(pixels)
             else ""
         ),
+        *_several_slices([m for m in result["methods"] if m["slices"] > 1 and not is_double(m["name"])]),
         f"- **Software**: {', '.join(f'{k} {v}' for k, v in result['software'].items())}.",
         # at best quality, without a digest of its own, the weights are the same
         *(f"- **{m['name']}**: {m['origin']}." for m in result["methods"] if m["weights"] and not is_double(m["name"])),
         *(f"- Left out: {line}" for line in result["left_out"]),
         "",
+    ]
+
+
+def _several_slices(methods: Sequence[dict[str, Any]]) -> list[str]:
+    if not methods:
+        return []
+    names = ", ".join(f"{m['name']} ({m['slices']})" for m in methods)
+    return [
+        f"- **Several slices at the entrance**: {names}. Their neighbours are those of the series, or of the abdomen "
+        f"{TRUTH_SPACING_MM:g} mm away, under the same kind of noise, which slices share as far as they overlap; where "
+        "a series ends, the last slice under other noise. Discs and lesions stand in all of them, as rods."
     ]
 
 

@@ -11,24 +11,27 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from meddenoise.errors import InputError
 from meddenoise_training.benchmark.cases import (
     TRUTH_SEEDS,
     Case,
+    Image,
     neighbours,
     noisiest_cases,
     patient_cases,
     truth_cases,
 )
-from meddenoise_training.benchmark.conditions import CONDITIONS, QUICK, condition_noise, with_noise
+from meddenoise_training.benchmark.conditions import CONDITIONS, QUICK, condition_noise
 from meddenoise_training.benchmark.cost import measure_costs
 from meddenoise_training.benchmark.flicker import measure_flicker
 from meddenoise_training.benchmark.full_strength import with_full_strength
 from meddenoise_training.benchmark.grid import write_grids
 from meddenoise_training.benchmark.images import measure_images, measure_noisy_scans
 from meddenoise_training.benchmark.methods import Method
+from meddenoise_training.benchmark.noisy import with_noise
 from meddenoise_training.benchmark.plots import write_plots
 from meddenoise_training.benchmark.report import write_report
 from meddenoise_training.benchmark.store import Store, write_beside
@@ -108,7 +111,7 @@ def run_benchmark(
     store = Store(out, {"prepared": manifest.created, "size": plan.size, "plan": _measuring(plan)})
     patients, truths = (
         patient_cases(prepared, plan.split, plan.slices),
-        truth_cases(1, size=plan.size, seeds=plan.bodies),
+        truth_cases(size=plan.size, seeds=plan.bodies),
     )
     scans = noisiest_cases(prepared, [s for s in ("validation", "test") if manifest.splits.get(s)], plan.noisy_scans)
     conditions = [c for c in CONDITIONS if c.name in plan.conditions]
@@ -167,7 +170,11 @@ def _measuring(plan: Plan) -> dict[str, Any]:
 def _costs(methods: Sequence[Method], case: Case, report: Callable[[str], None]) -> list[dict[str, Any]]:
     """Return the methods with their costs, timed one after the other on the same slice, in this run."""
     condition = next(c for c in CONDITIONS if c.name == "white 25")
-    noisy = with_noise(case, condition_noise([case], condition)[0])
+
+    def noise(offset: int) -> Image:
+        return np.asarray(condition_noise([case], condition, offset)[0])
+
+    noisy = with_noise(case, noise(0), noise)
     costs = measure_costs(methods, case, noisy)
     report(f"timed on one slice of {case.reference.shape}, {torch.get_num_threads()} threads")
     return [
@@ -178,6 +185,7 @@ def _costs(methods: Sequence[Method], case: Case, report: Callable[[str], None])
             "fingerprint": m.fingerprint,
             "weights": m.weights,
             "origin": m.origin,
+            "slices": m.slices,
             **asdict(costs[m.name]),
         }
         for m in methods

@@ -12,15 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from meddenoise_training.benchmark.cases import Case, Image
-from meddenoise_training.benchmark.conditions import (
-    CONDITIONS,
-    Noisy,
-    noise_realisations,
-    noise_revision,
-    with_noise,
-)
-from meddenoise_training.benchmark.images import Report, strength_name
+from meddenoise_training.benchmark.conditions import CONDITIONS, noise_realisations, noise_revision
+from meddenoise_training.benchmark.images import Report, neighbour_name, strength_name
 from meddenoise_training.benchmark.methods import Method
+from meddenoise_training.benchmark.noisy import Noisy, with_noise
 from meddenoise_training.benchmark.observers import (
     contrast_transfer,
     lesion_figures,
@@ -118,19 +113,24 @@ def measure_tasks(
 
 
 class _Pool:
-    """Noise of one background, made when it is asked for first, kept on disk."""
+    """Noise of one background and of its neighbours, made when it is asked for first, kept on disk."""
 
     def __init__(self, case: Case, count: int, store: Store, views: int) -> None:
         self.case = case
         self._make = partial(noise_realisations, case, CONDITION, count, views=views)
         self._store = store
-        self._noise: npt.NDArray[np.float16] | None = None
+        self._noise: dict[int, npt.NDArray[np.float16]] = {}
 
-    def __getitem__(self, number: int) -> Image:
-        if self._noise is None:
+    def noisy(self, number: int) -> Noisy:
+        """Return the background under one realisation of its noise."""
+        return with_noise(self.case, self._of(number, 0), partial(self._of, number))
+
+    def _of(self, number: int, offset: int) -> Image:
+        if offset not in self._noise:
+            name = f"tasks {self.case.name}{neighbour_name(offset)}"
             revision = noise_revision(self.case, CONDITION)
-            self._noise = self._store.array(f"tasks {self.case.name}", self._make, revision=revision)
-        return np.asarray(self._noise[number], np.float32)
+            self._noise[offset] = self._store.array(name, partial(self._make, offset), revision=revision)
+        return np.asarray(self._noise[offset][number], np.float32)
 
 
 @dataclass(frozen=True)
@@ -157,10 +157,8 @@ def _laid(
     for number in range(count):
         rng = np.random.default_rng([zlib.crc32(case.name.encode()), number])
         clean, laid = lay_lesions(case.reference, places, case.pixel, rng)
-        known = with_noise(case, pool[number])
-        yield _Laid(
-            places, laid, Noisy(clean + (known.image - case.reference), known.sd, known.psd), case.pixel, shared(number)
-        )
+        noisy = pool.noisy(number).laid_over(clean, case.reference)
+        yield _Laid(places, laid, noisy, case.pixel, shared(number))
 
 
 def _same(numbers: list[int], _: int) -> list[int]:
@@ -174,8 +172,7 @@ def _discs(method: Method, pool: _Pool, effort: Effort) -> Part:
     noisy_sum = np.zeros((batches, *image.shape))
     result_sum, counts = np.zeros_like(noisy_sum), np.zeros(batches)
     for number in range(effort.discs):
-        known = with_noise(pool.case, pool[number])
-        noisy = Noisy(image + (known.image - pool.case.reference), known.sd, known.psd)
+        noisy = pool.noisy(number).laid_over(image, pool.case.reference)
         noisy_sum[number % batches] += noisy.image
         result_sum[number % batches] += method.denoise(noisy, pool.case.pixel)
         counts[number % batches] += 1

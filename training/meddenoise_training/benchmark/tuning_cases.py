@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from meddenoise_training.benchmark.cases import body_of, patient_cases, square_around
-from meddenoise_training.benchmark.conditions import CONDITIONS, condition_noise, with_noise
+from meddenoise_training.benchmark.conditions import CONDITIONS, condition_noise
+from meddenoise_training.benchmark.noisy import with_noise
 from meddenoise_training.peers import NoiseKnowledge, TuningCase
 
 #: Every kind of noise at two strengths, since a peer's strength follows the SD; what is unseen stays so.
