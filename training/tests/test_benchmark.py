@@ -405,9 +405,19 @@ def test_a_whole_run_and_a_second_one_that_computes_nothing(prepared, tmp_path, 
     assert "might be better still: total variation (white: k 0.5; sharp: k 9).\n" in page
     assert "one template" not in page, "all pixels are alike"
     assert "| tiny at full strength |" in page
-    for title in ("RMSE in the body, HU", "PSNR, dB, C50/W400"):  # the first of each is that of the patients
-        line = next(row for row in page.split(f"### {title}")[1].splitlines() if row.startswith("| total variation"))
-        assert all(re.fullmatch(r" \d+\.\d\d \[\d+\.\d\d, \d+\.\d\d\] *", cell) for cell in line.split("|")[2:-1]), line
+    number = r"[+-]?\d+(\.\d+)?%?"
+    for title in (
+        "### RMSE in the body, HU",
+        "### PSNR, dB, C50/W400",
+        "### SSIM",
+        "### VIF",
+        "### SD removed",
+        "## HU bias",
+    ):
+        line = next(row for row in page.split(title)[1].splitlines() if row.startswith("| total variation"))
+        cells = [cell for cell in line.split("|")[2:-1] if cell.strip() != "-"]
+        assert len(cells) >= 2, title
+        assert all(re.fullmatch(rf" {number} \[{number}, {number}\] *", cell) for cell in cells), line
     assert sorted(p.name for p in out.glob("*.png")) == sorted(
         line.split("(")[1].rstrip(")") for line in page.splitlines() if line.startswith("![")
     )

@@ -18,7 +18,7 @@ from meddenoise_training.benchmark.images import strength_name
 from meddenoise_training.benchmark.methods import Method
 from meddenoise_training.benchmark.observers import shown
 from meddenoise_training.benchmark.store import write_beside
-from meddenoise_training.benchmark.summary import Figure, Source, removed_share
+from meddenoise_training.benchmark.summary import Source, removed_share
 from meddenoise_training.benchmark.targets import QUARTER, REPORTED, Measured, Row, figures_to_reach
 from meddenoise_training.tables import table
 
@@ -102,10 +102,9 @@ def _head(result: dict[str, Any]) -> list[str]:
             else ""
         ),
         "- **Figures**: RMSE in HU within the body; PSNR and SSIM in the window C50/W400 over the slice; VIF as "
-        "ldct-benchmark has it. Each is the mean over patients of their slices' mean; intervals (beside RMSE and "
-        "PSNR, in the figures to reach and in the plots) are 95 %, bootstrap over patients "
-        f"({patients} of them): too narrow where they are few, of three patients such an interval holds the true mean "
-        "in 75 % of cases, of ten in 90 %.",
+        "ldct-benchmark has it. Each is the mean over patients of their slices' mean; intervals are 95 %, bootstrap "
+        f"over patients ({patients} of them): too narrow where they are few, of three patients such an interval holds "
+        "the true mean in 75 % of cases, of ten in 90 %.",
         "- **Ceiling**: against a patient's own full-dose slice even a perfectly clean image gains only "
         "10 log10(1/a - 1) dB in PSNR at dose fraction a: 0 dB at 50 %, 4.8 at 25 %, 9.5 at 10 % "
         "(and 10 log10(1/a) if it kept exactly the reference's noise). Truth has no ceiling.",
@@ -171,28 +170,23 @@ def _images(name: str, source: Source) -> list[str]:
     lines = [f"## {_SOURCES[name]}", ""]
     conditions = [c for c in CONDITIONS if c.name in source.table]
 
-    def cell(condition: str, method: str, figure: str | Figure, shape: str, *, interval: bool) -> str:
-        if interval and (found := source.group_mean([condition], method, figure)) is not None:
-            return shown(found, shape)
-        return _shown(source.mean(condition, method, figure), shape)
-
-    for title, figure, shape, interval in (
-        ("RMSE in the body, HU", "rmse_body", "{:.2f}", True),
-        ("PSNR, dB, C50/W400", "psnr", "{:.2f}", True),
-        ("SSIM, C50/W400", "ssim", "{:.4f}", False),
-        ("VIF", "vif", "{:.3f}", False),
-        ("SD removed", removed_share, "{:.0%}", False),
+    for title, figure, shape in (
+        ("RMSE in the body, HU", "rmse_body", "{:.2f}"),
+        ("PSNR, dB, C50/W400", "psnr", "{:.2f}"),
+        ("SSIM, C50/W400", "ssim", "{:.4f}"),
+        ("VIF", "vif", "{:.3f}"),
+        ("SD removed", removed_share, "{:.0%}"),
     ):
         rows = [
-            [m.name, *(cell(c.name, m.name, figure, shape, interval=interval) for c in conditions)]
+            [m.name, *(_shown(source.group_mean([c.name], m.name, figure), shape) for c in conditions)]
             for m in source.methods
         ]
         lines += [f"### {title}", "", *table(["method", *(c.name for c in conditions)], rows), ""]
     if name == "patients":
-        gains = [_shown(ceiling_db(c.dose), "{:+.1f}") for c in conditions]
+        gains = [(c.name, ceiling_db(c.dose)) for c in conditions if c.dose < 1]
         lines += [
             "A perfectly clean image would gain over the input, dB: "
-            + ", ".join(f"{c.name} {gain}" for c, gain in zip(conditions, gains, strict=True) if c.dose < 1)
+            + ", ".join(f"{condition} {gain:+.1f}" for condition, gain in gains if gain is not None)
             + ".",
             "",
         ]
@@ -212,7 +206,7 @@ def _bias(measured: Measured, methods: Sequence[Method]) -> list[str]:
         lines += [
             f"## HU bias by tissue, {title}",
             "",
-            "Mean of result less reference, HU; of all conditions the one furthest from 0.",
+            "Mean of result less reference, HU; of all conditions the one furthest from 0 (95 % interval).",
             "",
             *table(["method", *tissues], rows),
             "",
@@ -400,7 +394,9 @@ def _pictures(pictures: Iterable[str]) -> list[str]:
     return ["## Pictures", "", *(f"![{name}]({name})\n" for name in pictures)]
 
 
-def _shown(value: float | None, shape: str) -> str:
+def _shown(value: float | Interval | None, shape: str) -> str:
+    if isinstance(value, Interval):
+        return shown(value, shape)
     return "-" if value is None else shape.format(value)
 
 

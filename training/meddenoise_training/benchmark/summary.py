@@ -101,13 +101,12 @@ class Source:
         """Return by how much a method's figure exceeds a rival's, paired by patient, in the mean."""
         return _interval([self._difference(c, method, rival, figure, None) for c in conditions])
 
-    def tissues(self, conditions: Sequence[str], method: str) -> dict[str, float]:
-        """Return the bias of each tissue: of the conditions' means the one furthest from 0, HU."""
-        worst: dict[str, float] = {}
+    def tissues(self, conditions: Sequence[str], method: str) -> dict[str, Interval]:
+        """Return the bias of each tissue with its interval: of the conditions' means the one furthest from 0, HU."""
+        worst: dict[str, Interval] = {}
         for condition in conditions:
-            for tissue in self._tissues([condition], method):
-                mean = self.mean(condition, method, partial(_bias_of, tissue))
-                if mean is not None and abs(mean) >= abs(worst.get(tissue, 0.0)):
+            for tissue, mean in self.biases([condition], method).items():
+                if tissue not in worst or abs(mean.value) >= abs(worst[tissue].value):
                     worst[tissue] = mean
         return worst
 

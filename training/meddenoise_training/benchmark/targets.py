@@ -167,7 +167,9 @@ def _bias(method: Method, measured: Measured, column: int) -> Row:
         conditions = source.conditions(*_ALL_GROUPS)
         found = {tissue: mean.value for tissue, mean in source.biases(conditions, method.name).items()}
         furthest = source.tissues(conditions, method.name)
-        texts.append(", ".join(f"{t} {value:+.2f} ({furthest[t]:+.2f})" for t, value in found.items()) or _NOTHING)
+        texts.append(
+            ", ".join(f"{t} {value:+.2f} ({furthest[t].value:+.2f})" for t, value in found.items()) or _NOTHING
+        )
         if source is measured.truth:  # against a noisy reference a class chosen by it has a bias of its own
             fine += [abs(value) <= _BIAS_LIMITS.get(tissue, _BIAS_LIMIT)[column] for tissue, value in found.items()]
     target = f"within {limit:g} HU (bone {bone:g} HU)"
