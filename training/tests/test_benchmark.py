@@ -397,6 +397,9 @@ def test_a_whole_run_and_a_second_one_that_computes_nothing(prepared, tmp_path, 
     }
     cells = [line.split() for line in (out / "BENCHMARK.md").read_text("utf-8").splitlines() if "| reported" in line]
     assert [c[-3:] for c in cells] == [["|", "-", "|"]], "nothing is asked of it, so nothing is reached"
+    costs = (out / "BENCHMARK.md").read_text("utf-8").split("## Cost of a slice")[1]
+    row = next(line for line in costs.splitlines() if line.startswith("| tiny "))
+    assert [cell.strip() for cell in row.split("|")][5] == "float32"
     assert "Too few regions" in (out / "BENCHMARK.md").read_text("utf-8")
     assert {m["name"] for m in read["methods"]} == {"input", "non-local means", "total variation", "tiny"}
     page = (out / "BENCHMARK.md").read_text("utf-8")
@@ -551,6 +554,7 @@ def test_the_commands_tune_and_measure(prepared, tmp_path, weights, monkeypatch,
     ours = result["methods"][2]
     assert ours["parameters"] == parameter_count(seeded_network(read_card(weights).architecture, 0)) > 0
     titles = [row["figure"] for row in result["figures_to_reach"]["tiny"]]
+    assert sum("best classical peer but BM3D, which was not measured" in title for title in titles) == 2
     assert len(set(titles)) == len(titles)
     assert '`pip install -e "./training[bm3d]"`' in line
     assert said.count(line) == 1
@@ -584,6 +588,13 @@ def test_a_pattern_counts_where_most_slices_have_it(patterns, reached):
     source = Source({"white 25": {"net": rows}}, [method])
     row = _pattern(method, Measured(source, Source({}, [method]), {}, {}, [method]))
     assert row.reached is reached
+
+
+@pytest.mark.parametrize(("name", "told"), [("BM3D (spectrum)", ""), ("median", " but BM3D, which was not measured")])
+def test_the_best_peer_is_called_so_where_the_strongest_was_there(name, told):
+    methods = [dataclasses.replace(input_itself(), name=n, group=g) for n, g in ((name, "classical"), ("net", "ours"))]
+    measured = Measured(Source({}, methods), Source({}, methods), {}, {}, methods)
+    assert measured.best_peer == f"the best classical peer{told}"
 
 
 @pytest.mark.parametrize(("muscle", "reached"), [(0.4, True), (-1.2, False)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import inspect
 import json
@@ -51,6 +52,7 @@ class Method:
     :param weights: :func:`meddenoise.weights.tensors_digest` of the network; a model card finds its figures by it.
     :param origin: of the weights, in words: name and version of their card, or steps of their run, and SHA-256 of the
         file; None for what has none.
+    :param precision: in which the network computes; None for what is none.
     :param passes: of a slice through the network: the engine's best quality takes eight.
     :param slow: takes many seconds a slice: the tasks, which take hundreds of slices, leave it out unless told.
     """
@@ -64,6 +66,7 @@ class Method:
     network: nn.Module | None = None
     weights: str | None = None
     origin: str | None = None
+    precision: str | None = None
     passes: int = 1
     slow: bool = False
 
@@ -111,11 +114,27 @@ def weights_method(
     strengths = tuple(sorted({*STRENGTHS, strength}))
     weights = tensors_digest(network)  # not the file's SHA-256: another card changes no result
     fingerprint = f"{weights} {denoiser.precision} {engine_digest()} {strengths} {strength}"
+    method = Method(
+        chosen.name,
+        "ours",
+        fingerprint,
+        denoise,
+        strengths,
+        strength,
+        network,
+        weights,
+        origin,
+        denoiser.precision,
+    )
     if quality == "standard":
-        return Method(chosen.name, "ours", fingerprint, denoise, strengths, strength, network, weights, origin)
-    name, fingerprint = f"{chosen.name}, best quality", f"{fingerprint} {quality}"
-    passes = len(ORIENTATIONS)
-    return Method(name, "ours", fingerprint, denoise, strengths, strength, network, origin=origin, passes=passes)
+        return method
+    return dataclasses.replace(
+        method,
+        name=f"{chosen.name}, best quality",
+        fingerprint=f"{fingerprint} {quality}",
+        weights=None,
+        passes=len(ORIENTATIONS),
+    )
 
 
 def baseline_method(run: Path) -> Method:
@@ -135,6 +154,7 @@ def baseline_method(run: Path) -> Method:
         network=network,
         weights=weights,
         origin=trained.origin,
+        precision="float32",
         slow=slow,
     )
 

@@ -375,6 +375,7 @@ def _costs(methods: list[dict[str, Any]]) -> list[str]:
             _GROUP_TITLES[m["group"]],
             "-" if m["parameters"] is None else f"{m['parameters'] / 1e6:.3f} M",
             _shown(m["gflop"], "{:.1f}"),
+            m["precision"] or "-",
             f"{m['milliseconds']:.0f}",
             "-" if nlm is None else f"{m['milliseconds'] / nlm:.2f}",
         ]
@@ -385,7 +386,7 @@ def _costs(methods: list[dict[str, Any]]) -> list[str]:
         "",
         "Timed one after the other in one run on the same slice, on the processor; only the ratios carry over.",
         "",
-        *table(["method", "kind", "parameters", "GFLOP", "ms", "of non-local means"], rows),
+        *table(["method", "kind", "parameters", "GFLOP", "precision", "ms", "of non-local means"], rows),
         "",
     ]
 

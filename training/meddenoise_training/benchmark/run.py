@@ -186,6 +186,7 @@ def _costs(methods: Sequence[Method], case: Case, report: Callable[[str], None])
             "weights": m.weights,
             "origin": m.origin,
             "slices": m.slices,
+            "precision": m.precision,
             **asdict(costs[m.name]),
         }
         for m in methods

@@ -64,6 +64,12 @@ class Measured:
         """Return the methods of some groups."""
         return [m.name for m in self.methods if m.group in groups]
 
+    @property
+    def best_peer(self) -> str:
+        """Return what the best classical peer is called: without BM3D, the strongest of them, it is not the best."""
+        known = any(name.startswith("BM3D") for name in self.names("classical"))
+        return "the best classical peer" if known else "the best classical peer but BM3D, which was not measured"
+
 
 def figures_to_reach(method: Method, measured: Measured, *, at_default: bool = True) -> list[Row]:
     """Return the table for one of our models.
@@ -81,9 +87,9 @@ def figures_to_reach(method: Method, measured: Measured, *, at_default: bool = T
         return _row(text, f">= {least:+.1f} dB", found, lambda i: i.value >= least, "{:+.2f} dB")
 
     return [
-        gain("dose 50/25/10 %: PSNR above the best classical peer", ("smooth",), "classical", 1.6 if fast else 2.0),
+        gain(f"dose 50/25/10 %: PSNR above {measured.best_peer}", ("smooth",), "classical", 1.6 if fast else 2.0),
         gain("the same with sharp-kernel noise", ("sharp",), "classical", 1.2 if fast else 1.5),
-        gain("white 10/25/50 HU: PSNR above the best classical peer", ("white",), "classical", 0.0 if fast else 0.3),
+        gain(f"white 10/25/50 HU: PSNR above {measured.best_peer}", ("white",), "classical", 0.0 if fast else 0.3),
         _above_baselines(method, measured, 0.2 if fast else 0.5, bound=not fast),
         _row(
             "PSNR gain over the noisy input, white 25 HU",
