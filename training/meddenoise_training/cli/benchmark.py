@@ -42,7 +42,7 @@ def benchmark(
     """Measure weights, baselines and classical filters on the same slices; write tables and pictures.
 
     On one processor core: with --quick about ten minutes for all filters but BM3D and two models, else about an hour;
-    BM3D (15 seconds a slice) takes one to two hours more. A second run measures only what is new.
+    BM3D (7 to 15 seconds a slice) takes half an hour to an hour more. A second run measures only what is new.
     """
     import dataclasses
 
