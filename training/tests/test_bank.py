@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from meddenoise.errors import InputError
-from meddenoise_training.benchmark.conditions import soft_tissue
+from meddenoise_training.benchmark.noisy import soft_tissue
 from meddenoise_training.config import DataConfig
 from meddenoise_training.dataset import Patches
 from meddenoise_training.manifest import MANIFEST_NAME, open_slices, read_manifest
