@@ -94,6 +94,12 @@ def origin_of(loaded: LoadedModel) -> str:
     return f"weights '{loaded.card.name}' version {loaded.card.version}, SHA-256 {loaded.sha256}"
 
 
+def entrance_of(network: nn.Module) -> int:
+    """Return how many neighbouring slices a network looks at; those of others look at one."""
+    slices: int = getattr(getattr(network, "architecture", None), "slices", 1)
+    return slices
+
+
 def name_of(network: nn.Module) -> str:
     """Return what a configuration calls a network; its shape where it has no name."""
     shape = getattr(network, "architecture", None)

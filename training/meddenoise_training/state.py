@@ -24,7 +24,7 @@ from meddenoise_training.config import Config
 from meddenoise_training.data_identity import data_identity, first_other_data
 from meddenoise_training.losses import make_loss
 from meddenoise_training.manifest import neighbours, read_manifest
-from meddenoise_training.networks import TrainedNetwork, build, name_of, read_network
+from meddenoise_training.networks import TrainedNetwork, build, entrance_of, name_of, read_network
 from meddenoise_training.noise.bank import BANK_FOLDER, Bank, bank_command
 from meddenoise_training.optimisers import make_optimiser
 from meddenoise_training.processes import any_process
@@ -203,7 +203,7 @@ class FitState:
         loss = self._loss(denoised, batch.target, batch.scale)
         if self.teacher is not None and self.config.distil is not None:
             with torch.no_grad(), self.fabric.autocast():
-                wanted = self.teacher.network(batch.noisy).float() * HU_PER_UNIT
+                wanted = self.teacher.network(self._seen_by_teacher(batch.noisy)).float() * HU_PER_UNIT
             share = self.config.distil.share
             loss = (1 - share) * loss + share * self._loss(denoised, wanted, batch.scale)
         self.optimizer.zero_grad(set_to_none=True)
@@ -239,9 +239,22 @@ class FitState:
         if self.config.distil is None:
             return None
         teacher = read_network(Path(self.config.distil.teacher))
+        slices, own = entrance_of(teacher.network), entrance_of(self.plain)
+        if slices not in (1, own):
+            raise InputError(
+                f"The teacher at {self.config.distil.teacher} looks at {slices} slices, this network at {own}; take a "
+                "teacher of as many slices, or of one."
+            )
         teacher.network.requires_grad_(False)
         teacher.network.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return replace(teacher, origin=self._origin(teacher))
+
+    def _seen_by_teacher(self, noisy: Tensor) -> Tensor:
+        """Return the slices that the teacher looks at, of (n, slices, j, i): all, or the middle one alone."""
+        if self.teacher is not None and entrance_of(self.teacher.network) < noisy.shape[1]:
+            middle = noisy.shape[1] // 2
+            return noisy[:, middle : middle + 1]
+        return noisy
 
     def _refuse_what_is_not_finite(self, loss: float, norm: float, batch: Batch) -> None:
         # Gradients of float16 overflow now and then: its scaler leaves such a step out and tries a smaller scale.

@@ -347,6 +347,19 @@ def test_slices_thicker_than_their_spacing_overlap(prepared, tmp_path):
     assert [case.overlap for case in patient_cases(copy, "test", 1)] == [2.5]
 
 
+def test_neighbours_are_made_before_a_method_is_timed(truth):
+    asked = []
+
+    def noise(offset: int):
+        asked.append(offset)
+        return np.zeros_like(truth.reference)
+
+    noisy = with_noise(truth, noise(0), noise).with_neighbours(2)
+    asked.clear()
+    assert noisy.among_neighbours(2).shape == (5, *truth.reference.shape)
+    assert asked == []
+
+
 def test_what_is_laid_into_a_slice_is_a_rod_through_its_neighbours(truth):
     noisy = noisy_among_neighbours(truth, "white 25")
     lesion = np.zeros_like(truth.reference)

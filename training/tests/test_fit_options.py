@@ -109,6 +109,19 @@ def test_distillation_with_a_share_of_all_learns_the_teacher_and_not_the_target(
     assert all(p.grad is None for p in state.teacher.network.parameters())
 
 
+def test_a_teacher_of_one_slice_looks_at_the_middle_and_one_of_others_is_refused(prepared, tmp_path):
+    """The teacher is the identity again: of three slices it gives the middle one, as the untrained student does."""
+    of_three = {"network__widths": [4, 8], "network__slices": 3, "data__synthetic_share": 0}
+    for name, changes in (("one", {}), ("three", of_three)):
+        train(tiny(**changes), prepared, tmp_path / name, stop=lambda: True)
+        write_checkpoint(tmp_path / name, {**read_checkpoint(tmp_path / name), "step": 1})
+    taught = {"distil__teacher": str(tmp_path / "one"), "distil__share": 1.0}
+    state = untrained(tiny(**of_three, **taught), prepared)
+    assert state.train_step(next(state.batches()))[0] == pytest.approx(0, abs=1e-9)
+    with pytest.raises(InputError, match="looks at 3 slices, this network at 1; take a teacher of as many"):
+        untrained(tiny(distil__teacher=str(tmp_path / "three")), prepared)
+
+
 def test_the_card_of_a_distilled_network_names_its_teacher_without_a_path(prepared, tmp_path):
     train(tiny(), prepared, tmp_path / "teacher")
     config = tiny(distil__teacher=str(tmp_path / "teacher"), loss__kind="edge", fit__optimiser="adam")

@@ -139,6 +139,8 @@ class _ScanNoise:
 
     def of(self, place: int, offset: int) -> Image:
         """Return that of the neighbour of one case, (j, i) HU."""
+        if not in_projections(self.condition):
+            return np.asarray(condition_noise([self.scan[place]], self.condition, offset)[0])
         return np.asarray(self.at(offset)[place])
 
 

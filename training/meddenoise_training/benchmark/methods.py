@@ -27,7 +27,7 @@ from meddenoise.orientations import ORIENTATIONS
 from meddenoise.weights import load_network, tensors_digest
 from meddenoise_training.benchmark.cases import Image
 from meddenoise_training.benchmark.noisy import Noisy
-from meddenoise_training.networks import origin_of, read_network
+from meddenoise_training.networks import entrance_of, origin_of, read_network
 from meddenoise_training.peers import NoiseKnowledge, Peer, find_peers
 
 Group = Literal["input", "classical", "baseline", "ours"]
@@ -190,12 +190,6 @@ def engine_digest() -> str:
     for module in (denoiser_code, devices, intensity, network_code, orientations, strength_code):
         digest.update(inspect.getsource(module).encode())
     return digest.hexdigest()[:16]
-
-
-def entrance_of(network: nn.Module) -> int:
-    """Return how many neighbouring slices a network looks at; those of others look at one."""
-    slices: int = getattr(getattr(network, "architecture", None), "slices", 1)
-    return slices
 
 
 def _through(network: nn.Module) -> Callable[[Noisy, float], Image]:

@@ -44,6 +44,11 @@ class Noisy:
         """Return the slice among its neighbours, (2 * reach + 1, j, i) HU in order."""
         return np.stack([self.beside(o) if o else self.image for o in range(-reach, reach + 1)])
 
+    def with_neighbours(self, reach: int) -> Noisy:
+        """Return the same with its neighbours made, that many to either side."""
+        made = {o: self.beside(o) for o in range(-reach, reach + 1) if o}
+        return dataclasses.replace(self, beside=made.__getitem__)
+
     def laid_over(self, clean: Image, background: Image) -> Noisy:
         """Return the same noise over another image of the same anatomy.
 

@@ -104,7 +104,7 @@ def _head(result: dict[str, Any]) -> list[str]:
         "- **Figures**: RMSE in HU within the body; PSNR and SSIM in the window C50/W400 over the slice; VIF as "
         "ldct-benchmark has it. Each is the mean over patients of their slices' mean; intervals are 95 %, bootstrap "
         f"over patients ({patients} of them): too narrow where they are few, of three patients such an interval holds "
-        "the true mean in 75 % of cases, of ten in 90 %.",
+        "the true mean in 75 % of cases, of ten in 90 %; of one it has no width and tells nothing.",
         "- **Ceiling**: against a patient's own full-dose slice even a perfectly clean image gains only "
         "10 log10(1/a - 1) dB in PSNR at dose fraction a: 0 dB at 50 %, 4.8 at 25 %, 9.5 at 10 % "
         "(and 10 log10(1/a) if it kept exactly the reference's noise). Truth has no ceiling.",
@@ -206,7 +206,8 @@ def _bias(measured: Measured, methods: Sequence[Method]) -> list[str]:
         lines += [
             f"## HU bias by tissue, {title}",
             "",
-            "Mean of result less reference, HU; of all conditions the one furthest from 0 (95 % interval).",
+            "Mean of result less reference, HU; of all conditions the one furthest from 0, with the 95 % interval "
+            "under that one alone, which knows nothing of its being chosen.",
             "",
             *table(["method", *tissues], rows),
             "",

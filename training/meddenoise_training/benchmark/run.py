@@ -174,7 +174,8 @@ def _costs(methods: Sequence[Method], case: Case, report: Callable[[str], None])
     def noise(offset: int) -> Image:
         return np.asarray(condition_noise([case], condition, offset)[0])
 
-    noisy = with_noise(case, noise(0), noise)
+    # Neighbours are made before a method is timed that looks at them.
+    noisy = with_noise(case, noise(0), noise).with_neighbours(max(m.slices for m in methods) // 2)
     costs = measure_costs(methods, case, noisy)
     report(f"timed on one slice of {case.reference.shape}, {torch.get_num_threads()} threads")
     return [
