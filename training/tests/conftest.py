@@ -14,6 +14,10 @@ import torch
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from meddenoise.model_card import Architecture, ModelCard
+from meddenoise.network import seeded_network
+from meddenoise.weights import save_weights
+from meddenoise_training.benchmark.cases import Case, truth_cases
 from meddenoise_training.prepare import prepare
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -127,3 +131,28 @@ def prepared(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work") / "prepared"
     prepare(archive, folder, slab_mm=5.0, synthetic=20, sources=archive / "sources.toml", report=lambda _: None)
     return folder
+
+
+@pytest.fixture(scope="session")
+def truth() -> Case:
+    """Return a small numerical abdomen as a case of the benchmark."""
+    return truth_cases(size=256, seeds=(1,))[0]
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """Return untrained weights of a tiny network that looks at one slice."""
+    return _untrained(tmp_path / "tiny.safetensors", slices=1)
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Path:
+    """Return such weights that look at three slices."""
+    return _untrained(tmp_path / "three.safetensors", slices=3)
+
+
+def _untrained(path: Path, *, slices: int) -> Path:
+    architecture = Architecture("residual-autoencoder", widths=(4, 8), blocks=1, slices=slices)
+    card = ModelCard(path.stem, path.stem.title(), "1", architecture, 1000.0, "For tests.", "none", "2026-01-01")
+    save_weights(path, seeded_network(architecture, 0), card)
+    return path

@@ -231,7 +231,7 @@ def _truth_case(size: int, seed: int) -> Case:
     }
     reference = phantom.hu[0].astype(np.float32)
     return Case(
-        f"{patient} slice 0",
+        f"{patient} slice 0",  # its noise is drawn by this name: another would make all that is kept anew
         patient,
         phantom.spacing[2],
         reference,

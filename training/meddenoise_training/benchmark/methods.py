@@ -100,7 +100,7 @@ def weights_method(
     reach = denoiser.card.architecture.slices // 2
     strength = denoiser.card.strength_or_default(strength)
     loaded = load_network(chosen.path, chosen.sha256)
-    network, origin = loaded.network, origin_of(loaded)
+    network = loaded.network
 
     def denoise(noisy: Noisy, pixel: float) -> Image:
         volume = noisy.among_neighbours(reach)
@@ -123,8 +123,8 @@ def weights_method(
         strength,
         network,
         weights,
-        origin,
-        denoiser.precision,
+        origin=origin_of(loaded),
+        precision=denoiser.precision,
     )
     if quality == "standard":
         return method

@@ -81,15 +81,13 @@ def with_noise(case: Case, noise: Noise, beside: Callable[[int], Noise] | None =
 def _noisy_neighbour(case: Case, noise: Noise, beside: Callable[[int], Noise] | None, offset: int) -> Image:
     if beside is None:
         raise ValueError(f"{case.name} came without noise for its neighbours.")
-    places = [0]
-    for distance in range(1, abs(offset) + 1):
-        places += [-distance, distance]
-    if case.overlap <= 1:  # nothing is shared: what lies between need not be made
-        places = [offset]
+    # Nearest first, up to this one: it shares noise with those before it, whatever follows.
+    nearest = sorted(range(-abs(offset), abs(offset) + 1), key=lambda place: (abs(place), place))
+    places = nearest[: nearest.index(offset) + 1] if case.overlap > 1 else [offset]
     layers = [noise if place == 0 else beside(place) for place in places]
     shared = shared_with_first(torch.from_numpy(np.stack(layers).astype(np.float32)), places, case.overlap)
     clean = case.neighbour(offset)
-    return clean + _outside_padding(shared[places.index(offset)].numpy(), clean)
+    return clean + _outside_padding(shared[-1].numpy(), clean)
 
 
 def _outside_padding(noise: Noise, image: Image) -> Image:
